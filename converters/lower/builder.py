@@ -284,8 +284,8 @@ class Builder:
         self.values[kept] = Value(kept, self.values.pop(lost).shape)
 
     def keep_unknown(self, layer: LayerDef, op: Unknown) -> None:
-        """Add a layer that shows, saves and refuses to run, and whose outputs have no known size."""
-        for name in self.emitted.pop(layer.name, []):  # what was made before it turned out that a size is missing
+        """Add a layer that can be shown and saved, but not run, with outputs of unknown size."""
+        for name in self.emitted.pop(layer.name, []):  # layers added before a missing size was found
             self.net.layers.pop(name, None)
         params = [self.param(layer, str(index), np.asarray(blob.data)) for index, blob in enumerate(layer.blobs, 1)]
         inputs = [self.values[variable].variable for variable in layer.inputs]

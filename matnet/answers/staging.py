@@ -51,7 +51,7 @@ class Staging:
         """The folder for `target`, and how many images an earlier run has finished in it.
 
         shapes: of a row, by layer. key: all that decides the values. With `resume` an unfinished run goes on; DataError
-        where it is of another key. Without, or where it is damaged, it is removed. FileFormatError where the disk is
+        where it is of another key. Without, or where it is damaged, it is removed. FileFormatError if the disk is
         too small or refuses.
         """
         staging = cls(cls.at(target), shapes, images)

@@ -46,7 +46,7 @@ def is_image(name: str) -> bool:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height, from the file's head; DataError where it is no image."""
+    """Width and height, from the file's head; DataError if it is no image."""
     from PIL import Image
 
     try:

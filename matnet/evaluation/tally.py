@@ -112,7 +112,7 @@ def merged(ways: Mapping[str, Ranges], others: Mapping[str, Ranges]) -> dict[str
 
 
 def ways_of_record(record: Mapping[str, Any]) -> dict[str, Ranges]:
-    """The ranges of each way, as JSON keeps them; ValueError or TypeError for anything else."""
+    """The ranges of each way from JSON. Raises ValueError or TypeError for anything else."""
     return {str(way): _ranges(ranges) for way, ranges in record.items()}
 
 

@@ -36,7 +36,7 @@ def export_info(name: str, folder: Path) -> list[Path]:
     readme = folder / CARD
     for name in (CARD, "deploy.prototxt"):
         if (folder / name).exists():
-            raise FileFormatError(f"{folder / name}: is there already; choose another folder")
+            raise FileFormatError(f"{folder / name}: already exists; choose another folder")
     make_folder(folder)
     with atomic_write(readme) as file:
         file.write(_readme(caffe_fields(card), card.prose).encode())
@@ -103,7 +103,7 @@ def _import_folder(folder: Path, name: str | None, task: str) -> Card:
 
 
 def _install(readme: str, definition: Path | None, target: Path) -> None:
-    """Put a card's folder in its place once it can be read, so that a faulty one never stands in anybody's way."""
+    """Install a card's folder only after reading it, so that a faulty card never gets into the zoo."""
     with temporary_folder(target) as staging:
         folder = staging / target.name
         folder.mkdir()
