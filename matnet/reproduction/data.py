@@ -111,6 +111,6 @@ def _named(name: str, place: Path) -> DataSet:
     """A data set of NAMED. Raises what its loader raises."""
     from matnet.datasets import load_bsds, load_context, load_images, load_retrieval
 
-    own = {"cifar10": load_retrieval, "context": load_context, "bsds500": load_bsds}
-    load: Callable[[Path], DataSet] = own.get(name, load_images)
-    return load(place)
+    loaders: dict[str, Callable[[Path], DataSet]] = {}
+    loaders |= {"cifar10": load_retrieval, "context": load_context, "bsds500": load_bsds}
+    return loaders.get(name, load_images)(place)
