@@ -131,7 +131,7 @@ def of(convert: Callable[[Any], Any], default: Any = ...) -> Any:
 
 def converter(item: Field[Any]) -> Callable[[Any], Any] | None:
     """The converter of a dataclass field: the one given to `of`, or else by the type of its default."""
-    stated = item.metadata.get("convert")
+    stated: Callable[[Any], Any] | None = item.metadata.get("convert")
     if stated is not None:
         return stated
     default = item.default

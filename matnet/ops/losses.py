@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from matnet.errors import DataError, ShapeError, nearest
+from matnet.ops.base import Array
 
 
-def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def label_rank(scores: np.ndarray, labels: np.ndarray) -> Array:
     """The rank of the label's class by descending score: N x H x W integers, 0 = best.
 
     scores: N x D x H x W. labels: N x H x W, 0-based. As in MATLAB's stable descending sort, ties go to the lowest
@@ -135,39 +136,39 @@ def _own(scores: np.ndarray, index: np.ndarray) -> np.ndarray:
     return np.take_along_axis(scores, spread, axis=1)
 
 
-def _classerror(scores: np.ndarray, index: np.ndarray, topK: int) -> np.ndarray:
+def _classerror(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
     # The first maximum wins; fmax ignores NaN like MATLAB's max, whereas argmax would choose it.
     best = np.fmax.reduce(scores, axis=1, keepdims=True)
     predicted = np.argmax(scores == best, axis=1, keepdims=True)
     return (predicted != index).astype(np.float64)
 
 
-def _topkerror(scores: np.ndarray, index: np.ndarray, topK: int) -> np.ndarray:
+def _topkerror(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
     spread = np.broadcast_to(index[:, 0], (len(scores), *scores.shape[2:]))
     return (label_rank(scores, spread) >= topK).astype(np.float64)[:, np.newaxis]
 
 
-def _log(scores: np.ndarray, index: np.ndarray, topK: int) -> np.ndarray:
+def _log(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         return -np.log(_own(scores, index))
 
 
-def _softmaxlog(scores: np.ndarray, index: np.ndarray, topK: int) -> np.ndarray:
+def _softmaxlog(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
     peak = scores.max(axis=1, keepdims=True)
     return peak + np.log(np.exp(scores - peak).sum(axis=1, keepdims=True)) - _own(scores, index)
 
 
-def _mhinge(scores: np.ndarray, index: np.ndarray, topK: int) -> np.ndarray:
+def _mhinge(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
     return np.maximum(0, 1 - _own(scores, index))
 
 
-def _mshinge(scores: np.ndarray, index: np.ndarray, topK: int) -> np.ndarray:
+def _mshinge(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
     is_label = np.arange(scores.shape[1]).reshape(1, -1, 1, 1) == index
     rival = np.where(is_label, -np.inf, scores).max(axis=1, keepdims=True)
     return np.maximum(0, 1 - _own(scores, index) + rival)
 
 
-def _binaryerror(scores: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
+def _binaryerror(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Array:
     return (np.sign(scores - threshold) != labels).astype(np.float64)
 
 
@@ -176,11 +177,11 @@ def _binarylog(scores: np.ndarray, labels: np.ndarray, threshold: float) -> np.n
         return -np.log(labels * (scores - 0.5) + 0.5)
 
 
-def _logistic(scores: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
+def _logistic(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Array:
     return np.logaddexp(0, -labels * scores)
 
 
-def _hinge(scores: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
+def _hinge(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Array:
     return np.maximum(0, 1 - labels * scores)
 
 

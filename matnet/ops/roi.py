@@ -125,7 +125,7 @@ class CaffeROIPooling(ROIPooling):
     refuses_other_images: ClassVar[bool] = True
 
 
-def _tiles(first: np.ndarray, last: np.ndarray, count: int, size: int) -> np.ndarray:
+def _tiles(first: np.ndarray, last: np.ndarray, count: int, size: int) -> Array:
     """The start and end pixels of `count` tiles of each box along one axis: boxes x count x 2.
 
     Edges are computed in single as in MatConvNet, because rounding matters: 7 * single(57 / 7) exceeds 57 and adds a
@@ -159,7 +159,7 @@ class _Rectangles:
         return cls(*(np.broadcast_to(part, shape).ravel() for part in parts))
 
     @property
-    def areas(self) -> np.ndarray:
+    def areas(self) -> Array:
         return (self.bottom - self.top) * (self.right - self.left)
 
 

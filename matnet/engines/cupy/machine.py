@@ -188,7 +188,8 @@ class GpuMachine:
         if self.device.cudnn is not None:
             ways["cuDNN convolution"] = partial(self._by_cudnn, step, one_pixel, reads, y)
             ways["cuDNN product"] = partial(self._by_cudnn, step, product, reads, y)
-        return self._fastest(step, ways)
+        fastest: Call = self._fastest(step, ways)
+        return fastest
 
     def _by_cublas(self, step: Multiply, reads: Sequence[Array], y: Array) -> BlasCall:
         x, result = channels_last(reads[0]), channels_last(y)

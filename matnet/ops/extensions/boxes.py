@@ -147,6 +147,6 @@ class PriorBox(Op):
         variances = np.broadcast_to(np.array(self.variance, dtype=np.float32), boxes.shape)
         return [xp.asarray(np.stack([boxes, variances]).reshape(1, 2, -1, 1))]
 
-    def _centres(self, axis: int, cells: int, pixels: int) -> np.ndarray:
+    def _centres(self, axis: int, cells: int, pixels: int) -> Array:
         step = np.float32(self.pixelStep[axis % len(self.pixelStep)] or pixels / cells)
         return ((np.arange(cells, dtype=np.float32) + np.float32(self.offset)) * step).astype(np.float64)

@@ -27,7 +27,7 @@ class NormalizedFilter:
             self.lattice.filter(np.ones((1, len(features)), dtype=np.float32)) + np.float32(1e-20)
         )
 
-    def __call__(self, values: np.ndarray) -> np.ndarray:
+    def __call__(self, values: np.ndarray) -> Array:
         """C x pixels -> C x pixels."""
         return self.lattice.filter(values) * self.norm
 
@@ -47,7 +47,7 @@ def bilateral_features(
     return np.concatenate([position_features(height, width, x_std, y_std), colours], axis=1)
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
+def softmax(scores: np.ndarray) -> Array:
     """Softmax over the first axis."""
     exponentials = np.exp(scores - scores.max(axis=0))
     return exponentials / exponentials.sum(axis=0)
@@ -253,7 +253,7 @@ class DenseCRF(Op):
             filters.append((weight, NormalizedFilter(bilateral_features(colours, x, y, stds))))
         return filters
 
-    def _infer(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:
+    def _infer(self, scores: np.ndarray, image: np.ndarray) -> Array:
         flat = scores.reshape(len(scores), -1)
         filters = self._filters(image)
         beliefs = softmax(flat)

@@ -17,7 +17,7 @@ from matnet.ops.fields import choice, of
 from matnet.shapes import ReceptiveField, Shape, text
 
 
-def decode(predicted: np.ndarray, priors: np.ndarray, variances: np.ndarray | None, code: str) -> np.ndarray:
+def decode(predicted: np.ndarray, priors: np.ndarray, variances: np.ndarray | None, code: str) -> Array:
     """Boxes (xmin, ymin, xmax, ymax in the last axis) from predictions p relative to prior boxes, all ... x 4.
 
     corner: prior + v p; corner_size: prior + v p (width or height of the prior); center_size: centre + v p size,

@@ -64,7 +64,7 @@ class _BoxHead(Op):
         shapes: list[Shape] = [(max(1, images * each), 5, 1, 1), (max(1, images * each), 6, 1, 1)]
         return shapes[: 1 + self.withScores]
 
-    def _bounded(self, offsets: np.ndarray) -> np.ndarray:
+    def _bounded(self, offsets: np.ndarray) -> Array:
         """Predictions ... x 4 without the normalization of training, clipped to the allowed range."""
         found = offsets * _single(self.bboxStd) + _single(self.bboxMean)
         place, size = 1 / self.fieldXYR, log(self.fieldWHR)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from matnet.errors import NetworkError
+from matnet.ops.base import Array
 
 
 class Permutohedral:
@@ -44,7 +45,7 @@ class Permutohedral:
                 found[axis, side] = np.where(known[place] == wanted, place, self.size)
         return found
 
-    def filter(self, values: np.ndarray) -> np.ndarray:
+    def filter(self, values: np.ndarray) -> Array:
         """C x N values at the points -> C x N filtered values, float32."""
         values = np.asarray(values, dtype=np.float32)
         # The last row is for missing points.

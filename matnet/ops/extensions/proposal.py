@@ -58,7 +58,7 @@ def moved(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
-def clipped(boxes: np.ndarray, height: float, width: float) -> np.ndarray:
+def clipped(boxes: np.ndarray, height: float, width: float) -> Array:
     """Boxes clipped to an image."""
     greatest = np.array([width - 1, height - 1, width - 1, height - 1], np.float32)
     return np.maximum(np.minimum(boxes, greatest), np.float32(0))

@@ -102,7 +102,7 @@ class PSROIPooling(Op):
         return sums
 
 
-def _half_away(values: np.ndarray) -> np.ndarray:
+def _half_away(values: np.ndarray) -> Array:
     return (np.sign(values) * np.floor(np.abs(values) + np.float32(0.5))).astype(np.float32)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matnet.ops.base import Array
+
 BLOCK = 256
 """Size of the first block of boxes; each following block is twice as large."""
 PAIRS = 1 << 16
@@ -30,7 +32,7 @@ class Overlap:
 
     def exceeds(
         self, first: np.ndarray, first_area: np.ndarray, second: np.ndarray, second_area: np.ndarray, limit: np.float32
-    ) -> np.ndarray:
+    ) -> Array:
         """Whether boxes `second` (4 x ...) overlap the better boxes `first` too much, in float32, with broadcasting."""
         shared = self._extent(first, second, 0)
         shared *= self._extent(first, second, 1)
@@ -43,7 +45,7 @@ class Overlap:
             share = np.divide(shared, whole, out=shared)
         return share >= limit if self.inclusive else share > limit
 
-    def _extent(self, first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
+    def _extent(self, first: np.ndarray, second: np.ndarray, axis: int) -> Array:
         """Width or height of each intersection."""
         found = np.minimum(first[axis + 2], second[axis + 2])
         found -= np.maximum(first[axis], second[axis])
@@ -53,7 +55,7 @@ class Overlap:
             found += np.float32(self.plus)
         return np.maximum(found, 0, out=found)
 
-    def reach(self, boxes: np.ndarray, limit: float) -> np.ndarray:
+    def reach(self, boxes: np.ndarray, limit: float) -> Array:
         """The rightmost start of a box that can overlap one of `boxes` from the right too much.
 
         Intersection over union is at most the shared fraction of the width.
@@ -67,7 +69,7 @@ POINTS = Overlap()
 PIXELS = Overlap(plus=1.0)
 
 
-def areas_of(boxes: np.ndarray, plus: float) -> np.ndarray:
+def areas_of(boxes: np.ndarray, plus: float) -> Array:
     """Width times height of each box."""
     size = boxes[:, 2:] - boxes[:, :2] + np.float32(plus)
     return size[:, 0] * size[:, 1]

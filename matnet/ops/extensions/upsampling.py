@@ -93,7 +93,7 @@ class Unpooling(Op):
         result[np.arange(n * c)[:, None], places] = x.reshape(n * c, -1)
         return [xp.asarray(result.reshape(n, c, height, width))]
 
-    def _places(self, inputs: Sequence[Array], height: int, width: int) -> np.ndarray:
+    def _places(self, inputs: Sequence[Array], height: int, width: int) -> Array:
         """The index of each value in its map: (N C) x (H W)."""
         n, c, h, w = inputs[0].shape
         if len(inputs) > 1:
