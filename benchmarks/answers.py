@@ -61,11 +61,11 @@ LARGE = "imagenet-vgg-verydeep-16"
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog=f"python -m {PROGRAM}",
-        description="Measure predict, classify, features and to_torch against their targets; status 1: one is missed.",
-        epilog="MODEL states how its images are prepared. to_torch is left out where torch is not installed.",
+        description="Measure predict, classify, features and to_torch against targets; status 1 if one is missed.",
+        epilog="MODEL must state its preprocessing. to_torch is skipped if torch is not installed.",
     )
     command.add_argument("model", metavar="MODEL", help="a .mat file of a classifier, such as SqueezeNet")
-    command.add_argument("images", metavar="IMAGES", help="a folder of JPEG files, which are used again and again")
+    command.add_argument("images", metavar="IMAGES", help="a folder of JPEG files, used repeatedly")
     command.add_argument("--runs", type=positive, default=9, metavar="N", help="processes of predict (default: 9)")
     command.add_argument("--turns", type=positive, default=3, metavar="N", help="turns of classify (default: 3)")
     command.add_argument("--classify", type=positive, default=1000, metavar="N", help="images (default: 1000)")

@@ -34,11 +34,11 @@ NAME, SHAPE = "imagenet-caffe-alex", (3, 227, 227)
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.finite_check",
-        description="Measure the check of weights and scores of AlexNet, with random weights; status 1: over 2 %.",
+        description="Measure the check of weights and scores of AlexNet with random weights; status 1 if over 2 %.",
     )
     command.add_argument("--backend", default="auto", metavar="NAME", help="an engine (default: auto)")
     command.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images (default: 32)")
-    command.add_argument("--runs", type=positive, default=5, metavar="N", help="the median of so many (default: 5)")
+    command.add_argument("--runs", type=positive, default=5, metavar="N", help="runs, for the median (default: 5)")
     return command
 
 

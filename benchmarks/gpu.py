@@ -41,11 +41,11 @@ INTERRUPTED = 130
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.gpu",
-        description="Check the GPU engine against recorded numbers, and time it beside torch on the same GPU.",
+        description="Check the GPU engine against recorded numbers, and compare its speed with torch on the same GPU.",
     )
     add = command.add_argument
     add("--budget", "--minutes", dest="minutes", type=float, default=9, metavar="MINUTES",
-        help="time for all of it; what does not fit is named (default: %(default)s)")  # fmt: skip
+        help="total time; parts that do not fit are listed (default: %(default)s)")  # fmt: skip
     add("--only", metavar="A,B", help=f"parts: {', '.join(STAGES)} (default: all, in this order)")
     add("--models", default=",".join(NETS), metavar="A,B", help="networks to time (default: %(default)s)")
     add("--batch", default="16,64,1,256", metavar="N,M", help="batch sizes; 16 and 1 come first (default: %(default)s)")
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     add("--backend", choices=BACKENDS, default="cupy", help="the backend to check and time (default: %(default)s)")
     add("--data", type=Path, default=DATA, metavar="FOLDER", help="recorded networks (default: those of the tests)")
     add("--from", dest="reports", nargs="+", metavar="FILE", help="show reports that --json wrote; measure nothing")
-    add("--plans", type=Path, metavar="FILE", help="names of the fastest plans: read, and written after every part")
+    add("--plans", type=Path, metavar="FILE", help="file of the fastest plans: read first, written after every part")
     add("--json", metavar="FILE", help="write all figures to FILE, after every part")
     add("--markdown", metavar="FILE", help="write the tables to FILE, after every part")
     return command

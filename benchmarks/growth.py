@@ -340,11 +340,11 @@ def seconds_of(subject: GrowingInput, parts: int, runs: int) -> float:
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.growth",
-        description="Processor time for inputs of N and of 2 N parts; the ratio is 2 where the work is linear.",
+        description="Processor time for inputs of N and of 2 N parts; the ratio is 2 if the work is linear.",
     )
     command.add_argument("--parts", type=int, default=1000, metavar="N", help="layers, lines or fields (default 1000)")
-    command.add_argument("--runs", type=int, default=3, metavar="N", help="the least time of so many (default 3)")
-    command.add_argument("--only", default="", metavar="TEXT", help="the rows whose name begins so")
+    command.add_argument("--runs", type=int, default=3, metavar="N", help="runs, for the minimum (default 3)")
+    command.add_argument("--only", default="", metavar="TEXT", help="only rows with this prefix")
     command.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
     command.add_argument("--markdown", metavar="FILE", help="write the table to FILE as well")
     return command

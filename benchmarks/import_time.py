@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.import_time",
         description="Processor time of `import numpy`, `import matnet` and the commands show and convert, in fresh "
-        f"processes by turns; exit status 1 where a command takes over {TARGET:.0f} ms more than numpy's import.",
+        f"processes in turns; exit status 1 if a command takes over {TARGET:.0f} ms more than numpy's import.",
     )
     command.add_argument("--runs", type=int, default=11, metavar="N", help="processes each (default 11)")
     command.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")

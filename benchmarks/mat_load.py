@@ -255,7 +255,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.mat_load",
-        description="Time loading a 240 MB network in each MAT version, every value read, beside scipy and plain h5py.",
+        description="Time loading a 240 MB network in each MAT version and compare with scipy and h5py.",
     )
     command.add_argument("--file", action="append", default=[], metavar="FILE", help="a .mat file too; may be repeated")
     command.add_argument("--repeats", type=int, default=5, metavar="N", help="processes each (default 5)")

@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.pipeline",
         description="Time an evaluation from JPEG files to errors: the engine alone, preprocessing alone, both, and "
-        "peers, by turns, in one run.",
+        "peers, in turns, in one run.",
     )
     command.add_argument("--model", metavar="FILE", help="a .mat file (default: SqueezeNet 1.1 with random weights)")
     command.add_argument("--data", metavar="FOLDER", help="labelled images (default: generated JPEG files)")
@@ -375,7 +375,7 @@ def main(argv: list[str] | None = None) -> int:
     overlap = perfect_overlap(rows)
     print(table(rows, overlap))
     print(f"\n{len(images)} JPEGs, batch {options.batch_size}, {threads} threads, {preprocessing.describe()}")
-    print(f"medians of {options.rounds} rounds by turns; ratios within each round; {os.cpu_count()} processors")
+    print(f"medians of {options.rounds} alternating rounds; ratios within each round; {os.cpu_count()} processors")
     if options.json:
         record = {
             "rows": [asdict(row) for row in rows],

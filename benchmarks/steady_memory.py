@@ -28,7 +28,7 @@ ALLOWED = 4 << 20  # bytes, for fluctuations of the interpreter and the allocato
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.steady_memory",
-        description="Run many batches of SqueezeNet in each runtime; exit with 1 where memory grows over 4 MiB.",
+        description="Run many batches of SqueezeNet in each runtime; exit with 1 if memory grows by over 4 MiB.",
     )
     command.add_argument("--batches", type=int, default=1000, metavar="N", help="default: %(default)s")
     command.add_argument("--side", type=int, default=63, metavar="N", help="of the images (default: %(default)s)")

@@ -61,7 +61,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         with stored:
             size = sum(member.file_size for member in stored.zip.infolist())
             if size > most_bytes(target.stat().st_size):
-                raise DataError(f"{target}: unpacks to {size:,} bytes, more than a file of its size may hold")
+                raise DataError(f"{target}: unpacks to {size:,} bytes, which is too much for a file of this size")
             return {name: np.asarray(stored[name]) for name in stored.files}
     except DataError:
         raise
@@ -180,7 +180,7 @@ def refuse_to_replace(path: str | os.PathLike[str], ours: Callable[[list[str]], 
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     held = f"holds {', '.join(names[:SHOWN])}{more}" if names else "cannot be read"
     raise FileFormatError(
-        f"{target}: exists and was not written by this command (it {held}); give another name or remove it first"
+        f"{target}: exists and was not written by this command; use another name or remove it first (it {held})"
     )
 
 
@@ -202,5 +202,5 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray])
         fitted = identifiers(named)
         write_mat(target, {fitted[name]: np.atleast_2d(value) for name, value in named.items()})
         return
-    with atomic_path(target) as temporary, temporary.open("wb") as file:  # a device has no places to go back to
+    with atomic_path(target) as temporary, temporary.open("wb") as file:  # a device is not seekable
         np.savez(file, **named)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The exception tree, and what the messages of errors share."""
+"""The exception classes, and helpers for their messages."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def in_words(of_python: str, of_commands: str) -> str:
 
 @contextmanager
 def worded_for_commands() -> Iterator[None]:
-    """Within the block messages advise options of commands."""
+    """Inside the block, messages refer to command-line options."""
     _running.append(None)
     try:
         yield
@@ -119,7 +119,7 @@ def use_wording(of_parent: tuple[list[object], list[str]]) -> None:
 
 
 _running: list[object] = []
-"""One entry per command that runs: what the person uses, whatever thread writes the message."""
+"""One entry per running command, shared by all threads."""
 
 
 def program(verb: str) -> str:

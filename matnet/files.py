@@ -103,7 +103,7 @@ def _identity(path: Path) -> object:
     """A value that identifies the file, the same for all its links; also defined for a file that does not exist yet."""
     try:
         found = path.stat()
-    except ValueError:  # no file has such a name
+    except ValueError:  # invalid file name
         return path
     except OSError:
         return os.path.normcase(os.path.realpath(path))
@@ -135,7 +135,7 @@ def _check_target(target: Path) -> None:
     """Raise FileFormatError if no file can be written at this path."""
     try:
         problem = _problem(target)
-    except (OSError, ValueError) as error:  # a name that is too long, or that holds a zero byte
+    except (OSError, ValueError) as error:  # name too long or with a NUL byte
         problem = f"cannot be written: {getattr(error, 'strerror', None) or error}"
     if problem:
         raise FileFormatError(f"{target}: {problem}")
@@ -144,13 +144,13 @@ def _check_target(target: Path) -> None:
 def _problem(target: Path) -> str:
     """Why no file can be written at this path; "" if it can."""
     if target.is_dir():
-        return "is a folder; give the name of the file to write"
+        return "is a folder; expected the name of an output file"
     number = _descriptor(target)
     if number is not None:
         import fcntl
 
         flags = fcntl.fcntl(number, fcntl.F_GETFL)
-        return "" if flags & (os.O_WRONLY | os.O_RDWR) else "is not open for writing; give another file"
+        return "" if flags & (os.O_WRONLY | os.O_RDWR) else "is not open for writing; use another file"
     real = Path(os.path.realpath(target))
     folder = real.parent if target.is_symlink() else target.parent
     if not real.parent.is_dir():
@@ -158,7 +158,7 @@ def _problem(target: Path) -> str:
     with suppress(FileNotFoundError):
         writable = real.stat().st_mode & 0o222 if os.name == "posix" else True
         if not (writable and os.access(real, os.W_OK)):
-            return "is read-only; make it writable, or give another name"
+            return "is read-only; make it writable, or use another name"
     if not (is_special(target) or os.access(real.parent, os.W_OK | os.X_OK)):
         return f"the folder {folder} is read-only; make it writable, or write to another folder"
     return ""
@@ -182,9 +182,9 @@ def _make_folder(folder: Path, make: bool) -> None:
         writable = os.access(here, os.W_OK | os.X_OK)
         problem = f"{here} is a file" if not here.is_dir() else "" if writable else f"{here} is read-only"
     except (OSError, ValueError) as error:
-        problem = f"cannot be made: {getattr(error, 'strerror', None) or error}"
+        problem = f"cannot be created: {getattr(error, 'strerror', None) or error}"
     if problem:
-        raise FileFormatError(f"{folder}: {problem}; give another folder")
+        raise FileFormatError(f"{folder}: {problem}; use another folder")
 
 
 def _descriptor(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""The nodes of a network, and what its graph decides: order, what keeps layers from running, shapes of variables."""
+"""The layers of a network, and functions on its graph: execution order, faults, shapes, receptive fields."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ def check(net: Network, wanted: Iterable[str] | None = None) -> None:
         way = in_words("matnet.load('net.prototxt', 'net.caffemodel')", "NET.prototxt NET.caffemodel")
         need = "1 layer needs" if len(without) == 1 else f"{len(without)} layers need"
         raise NetworkError(
-            f"{net.source}: holds no weights, but {need} them "
-            f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''}); give the caffemodel too: {way}"
+            f"{net.source}: no weights, but {need} them "
+            f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''}); pass the caffemodel too: {way}"
         )
     for layer in layers:
         missing = [f"param {name!r} is missing or empty" for name in layer.params if name not in net.params]

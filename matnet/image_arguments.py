@@ -81,7 +81,7 @@ class _Once(argparse.Action):
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         if getattr(namespace, self.dest, None) is not None:
-            raise argparse.ArgumentError(self, "is given twice; give one of the values")
+            raise argparse.ArgumentError(self, "given twice; pass one value")
         setattr(namespace, self.dest, values)
 
 
@@ -251,7 +251,7 @@ def _mean(text: str | None) -> Any:
         if values.size not in (1, 3):
             raise DataError(
                 f"--mean {text.replace(',', ' ')}: {values.size} numbers; expected R G B, one value, or a mean file; "
-                "decimals take a point"
+                "write decimals with a point"
             )
         return values
     if not Path(text).is_file():

@@ -92,7 +92,7 @@ def plain(value: Any) -> Any:
 def unknown(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """One clause per unknown keyword, with the nearest known names."""
     taken = list(known)
-    return [f"no keyword is called {name!r}{nearest(name, taken)}" for name in names if name not in taken]
+    return [f"unknown keyword {name!r}{nearest(name, taken)}" for name in names if name not in taken]
 
 
 def _is_sequence(value: Any) -> bool:

@@ -107,7 +107,7 @@ def test_a_name_with_blanks_that_was_not_quoted(
     Path(name).mkdir()
     shutil.copy(photo, Path(name, "1.png"))
     status, said = answer(capsys, predict.main, model, *name.split())
-    assert status == 2 and f'"{name}"' in said and "quotes" in said
+    assert status == 2 and f'"{name}"' in said and "quote it" in said
 
 
 def test_a_whole_network_with_a_prototxt_to_write_names_to_caffe(

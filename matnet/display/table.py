@@ -106,7 +106,7 @@ class NetworkTable:
 
     @property
     def valueless(self) -> list[str]:
-        """Params that the file names and holds no values of."""
+        """Params without values."""
         return [row.name for row in self.params if not row.shape or not math.prod(row.shape)]
 
     @property
@@ -268,7 +268,7 @@ def _kind(layer: Layer) -> str:
 
 
 def _settings(op: Op, columns: Set[str]) -> str:
-    """The fields that differ from their defaults, as `name value`; those with columns of their own are left out."""
+    """The fields with non-default values as `name value`, except fields with their own column."""
     changed, left_out = [], {"pad", "stride", "poolSize", *columns, *op.implied_fields}
     for item in fields(op):
         value = getattr(op, item.name)

@@ -120,7 +120,7 @@ def save_network(
             log.warning("%s: layer %r: MatConvNet's dagnn.PDist accepts its reference only as an input", path, name)
     without = without_weights(net)
     if without:
-        log.warning("%s: written without the weights of %s, which the network lacks; it cannot run", path, without)
+        log.warning("%s: saved without the missing weights of %s; the file cannot run", path, without)
     dropped = write_mat(path, variables, version=version, compress=compress)
     for place in dropped:
         log.warning("%s: %s is a MATLAB object; written as []", path, place)

@@ -35,14 +35,14 @@ def matlab_needs(net: Network, format: str) -> str:
     if needed:
         blocks = [f"{kind} ({_some(names)})" for kind, names in needed.items()]
         return f"needs an extension in MATLAB: {', '.join(blocks)}"
-    return f"has no weights for {missing}; with them runs in stock MatConvNet" if missing else STOCK
+    return f"lacks weights for {missing}; with them, it runs in stock MatConvNet" if missing else STOCK
 
 
 STOCK = "runs in stock MatConvNet"
 
 
 def without_weights(net: Network) -> str:
-    """The layers of which params are missing, as text; "" where none is."""
+    """The layers with missing params, as text; "" if there are none."""
     missing = [layer.name for layer in net.layers.values() if any(name not in net.params for name in layer.params)]
     return _some(missing) if missing else ""
 

@@ -68,8 +68,8 @@ def as_array(value: Any, where: str) -> np.ndarray:
         if full is None:
             size = "x".join(map(str, value.shape))
             raise FileFormatError(
-                f"{where}: a sparse {size} matrix with {value.nnz:,} values takes more memory in full than a file of "
-                "this size may ask for; in MATLAB, make it full() and save again"
+                f"{where}: the sparse {size} matrix with {value.nnz:,} values is too large as a full array for a file "
+                "of this size; in MATLAB, apply full() and save again"
             )
         value = full
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":

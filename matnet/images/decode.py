@@ -105,7 +105,7 @@ def _file(source: Source, max_pixels: int) -> Image:
     if isinstance(source, Image.Image):
         if source.mode == "I" and source.format is None:
             raise DataError(
-                f"{name_of(source)}: is of mode I, which states no range of values; convert it to mode L or RGB"
+                f"{name_of(source)}: mode I does not define the range of values; convert the image to mode L or RGB"
             )
         return source.copy()
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -194,7 +194,7 @@ def _samples(image: Image) -> Image:
     from PIL import Image as images
 
     if image.format == "EPS":
-        raise ValueError("it is a PostScript program, which is not run; convert it to PNG")
+        raise ValueError("matnet does not run PostScript; convert the image to PNG")
     if image.mode.startswith("I"):
         return images.fromarray(_high_byte(np.asarray(image)))
     if image.mode == "F":

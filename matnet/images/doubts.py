@@ -32,7 +32,7 @@ def doubts(net: Network, prepared: Preprocessing) -> list[str]:
 
 
 def _strange_mean(prepared: Preprocessing) -> str:
-    """A sentence about a mean that does not lie between black and white; "" for other means."""
+    """A sentence about a mean outside the pixel range; "" for other means."""
     if prepared.mean is None:
         return ""
     low, high = prepared.input_range
@@ -40,7 +40,7 @@ def _strange_mean(prepared: Preprocessing) -> str:
     if low - slack <= least and most <= high + slack:
         return ""
     extent = f"{least:g}" if least == most else f"{least:g} to {most:g}"
-    return f"the mean is {extent}, outside the range of the pixels, {low:g} to {high:g}, from which it is subtracted"
+    return f"the mean is {extent}; expected values in the pixel range, {low:g} to {high:g}"
 
 
 def _missing_mean(net: Network, prepared: Preprocessing) -> str:

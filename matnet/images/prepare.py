@@ -86,7 +86,7 @@ class Preprocessing:
     max_pixels: int = MAX_PIXELS
 
     def __new__(cls, *_: Any, **given: Any) -> Preprocessing:
-        _require(given)  # before Python itself finds a keyword that is none
+        _require(given)  # before Python's own error for unknown keywords
         return super().__new__(cls)
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ def steps(prepared: Preprocessing) -> list[str]:
     """As `Preprocessing.steps`."""
     height, width = prepared.image_size
     colours = "gray" if prepared.channels == 1 else "RGB"
-    turned = "turned as EXIF states" if prepared.exif else "EXIF orientation ignored"
+    turned = "EXIF orientation applied" if prepared.exif else "EXIF orientation ignored"
     found = [f"read as {colours}, values 0..255, {turned}"]
     aspect = "keeping the aspect ratio" if prepared.keep_aspect else "without keeping the aspect ratio"
     rows, columns = prepared.crop_fraction
@@ -30,9 +30,9 @@ def steps(prepared: Preprocessing) -> list[str]:
         full = crop.covered_size(prepared.image_size, prepared.crop_fraction)
         found.append(f"resize to {full[0]}x{full[1]}, {aspect} ({prepared.resize}, {prepared.interpolation})")
         if full != tuple(prepared.image_size):
-            found.append(f"cut the central {height}x{width}")
+            found.append(f"crop the central {height}x{width}")
     if prepared.crops != 1:
-        found.append("do so for four corners and the centre, and their mirror images")
+        found.append("repeat for the four corners, the centre and their mirror images")
     if tuple(prepared.input_range) != BYTES:
         found.append("map 0..255 to {:g}..{:g}".format(*prepared.input_range))
     if prepared.mean is not None:
@@ -82,7 +82,7 @@ def _values(prepared: Preprocessing) -> list[str]:
     if prepared.scale != 1:
         steps.append(f"times {prepared.scale:.6g}")
     if prepared.exif:
-        steps.append("turned as EXIF states")
+        steps.append("EXIF orientation applied")
     return steps
 
 

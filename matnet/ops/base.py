@@ -288,10 +288,10 @@ class Unknown(Op):
 
 
 class Unreached(Unknown):
-    """A layer of a known type behind a layer of an unknown one, which hides the sizes that it needs."""
+    """A layer of known type with unknown input sizes, because of a layer of unknown type before it."""
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
-        raise ShapeError("a layer of unknown type lies before it, so its output size is unknown")
+        raise ShapeError("the output size is unknown because of a layer of unknown type before it")
 
 
 class Names(dict[str, "type[Op]"]):

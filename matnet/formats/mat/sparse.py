@@ -12,7 +12,7 @@ from matnet.formats.mat.values import Shape
 
 
 def sparse_problem(rows: np.ndarray, starts: np.ndarray, stored: int, shape: Shape) -> str | None:
-    """Why row indices, column starts and `stored` values are no valid matrix of `shape`, or None."""
+    """Why row indices, column starts and `stored` values are not a valid matrix of `shape`, or None."""
     if len(shape) != 2 or not is_shape(shape):
         return f"a sparse matrix of shape {list(shape)}"
     if starts.size != shape[1] + 1 or starts[0] != 0 or np.any(starts[1:] < starts[:-1]):
@@ -39,7 +39,7 @@ def sparse_matrix(data: np.ndarray, rows: np.ndarray, starts: np.ndarray, shape:
 
 
 def dense(matrix: Any) -> np.ndarray | None:
-    """The sparse matrix as a full array; None if that takes more memory than the limits of its file allow."""
+    """The sparse matrix as a full array; None if that exceeds the memory limits of its file."""
     limits = getattr(matrix, "limits", None)
     stored = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
     if limits is not None and not limits.allow_bytes(prod(matrix.shape) * matrix.dtype.itemsize, stored):
