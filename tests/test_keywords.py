@@ -140,7 +140,7 @@ def test_the_name_of_a_blob_that_simplenn_does_not_keep(net: matnet.Network) -> 
     assert net.source.format == "simplenn"
     results = net.forward(np.zeros((1, 1, 8, 8), np.float32), backend="numpy")
     (name,) = results
-    with pytest.raises(KeyError, match=f"'prob' is '{name}'"):
+    with pytest.raises(KeyError, match=f"'prob' is named '{name}'"):
         results["prob"]
     with pytest.raises(KeyError, match="prop"):
         results["prop"]
