@@ -20,7 +20,7 @@ from matnet import eval as evaluation
 from matnet.command_line import run_command
 from matnet.conversion_arguments import conversion_options
 from matnet.doctor.meta_checks import meta_findings
-from matnet.errors import DataError
+from matnet.errors import DataError, nearest_names
 from matnet.image_arguments import parsed, preprocessing_from
 from matnet.images import Preprocessing
 from matnet.meta.normalization import read_normalization
@@ -155,6 +155,14 @@ def test_a_file_of_another_kind_to_write_is_not_taken_for_weights(
         status, said = answer(capsys, convert.main, model, tmp_path / name)
         assert status == 2 and name in said and "another name" in said
         assert not (tmp_path / name).exists()
+
+
+def test_names_that_begin_alike_are_near_where_no_whole_name_is() -> None:
+    """Layers of Caffe's networks have names of several parts."""
+    known = ["conv1", "fire9/squeeze1x1", "fire9/concat", "fire9/squeeze1x1"]
+    assert nearest_names("fier9", known) == ["fire9/squeeze1x1"]
+    assert nearest_names("conv11", known) == ["conv1"]
+    assert nearest_names("prob", known) == []
 
 
 def test_a_mean_of_two_numbers_is_answered_with_the_numbers_that_it_takes(
