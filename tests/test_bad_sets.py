@@ -190,11 +190,11 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("COCO", proposed({"000005": BOXES["000001"], SECOND: COCO_BOXES[SECOND]}), ("this data set", "1 of 2", FIRST)),
     ("COCO", unnamed(1), ("1 images", "the list has 2", "this data set")),
     # --- boxes outside the image ---
-    ("VOC objects", proposed({**BOXES, "000002": ((3, 5, 31, 14),)}), ("1 image(s)", "000002: 1 of 1", "3 5 31 14")),
-    ("VOC objects", proposed({**BOXES, "000002": ((0, 5, 3, 14),)}), ("1 image(s)", "000002: 1 of 1", "0 5 3 14")),
-    ("COCO", proposed({**COCO_BOXES, FIRST: ((1, 1, 41, 3), (1, 1, 2, 2))}), ("1 image(s)", f"{FIRST}: 1 of 2")),
-    ("VOC objects", sized("<xmin>11<", "<xmin>61<", "<xmax>20<", "<xmax>70<"), ("1 image(s)", "000001")),
-    ("COCO", instances(lambda record: record["annotations"][0].update(bbox=[1000, 1, 5, 5])), ("1 image(s)", FIRST)),
+    ("VOC objects", proposed({**BOXES, "000002": ((3, 5, 31, 14),)}), ("(1)", "000002: 1 of 1", "3 5 31 14")),
+    ("VOC objects", proposed({**BOXES, "000002": ((0, 5, 3, 14),)}), ("(1)", "000002: 1 of 1", "0 5 3 14")),
+    ("COCO", proposed({**COCO_BOXES, FIRST: ((1, 1, 41, 3), (1, 1, 2, 2))}), ("(1)", f"{FIRST}: 1 of 2")),
+    ("VOC objects", sized("<xmin>11<", "<xmin>61<", "<xmax>20<", "<xmax>70<"), ("(1)", "000001")),
+    ("COCO", instances(lambda record: record["annotations"][0].update(bbox=[1000, 1, 5, 5])), ("(1)", FIRST)),
     # --- empty proposal lists ---
     ("VOC objects", proposed({**BOXES, "000001": ()}), ("(1)", "000001: no proposals")),
     ("COCO", proposed({FIRST: (), SECOND: ()}), ("(2)", f"{FIRST}: no proposals", f"{SECOND}: no proposals")),
@@ -205,8 +205,8 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("geometric", labelled("GeoLabels/*/*.mat", "S", -1), ("only void pixels", "all 1", "SIFT Flow test")),
     ("NYUDv2", labelled("img_5001.mat", "segmentation", 0), ("only void pixels", "all 1", "NYUDv2 test")),
     ("BSDS500", drawn(False, "1", "2"), ("none of the 2 images of BSDS500 test",)),
-    ("CIFAR-10", query_labels, ("1 query image(s)", "no image of the database", "label 7")),
-    ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text("5\n5\n"), ("2 query image(s)", "label 5")),
+    ("CIFAR-10", query_labels, ("(1)", "no database image has", "label 7")),
+    ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text("5\n5\n"), ("(2)", "label 5")),
     ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text(f"0\n{'9' * 30}\n"), ("1 line(s)", "line 2")),
     # --- label images with unknown colours ---
     ("VOC", coloured, ("(1)", "000002.png", "RGB")),
@@ -241,7 +241,7 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("VOC objects", sized("<height>30", "<height>-30"), ("1 annotation(s)", "000001.xml", "40 x -30")),
     ("VOC objects", sized("<width>40", "<width>40.5"), ("1 annotation(s)", "000001.xml", "40.5 x 30")),
     ("VOC objects", sized("<difficult>1", "<difficult>yes"), ("1 annotation(s)", "000001.xml", "'yes'")),
-    ("BSDS500", drawn(float("nan"), "1"), ("1 image(s)", "1.mat")),
+    ("BSDS500", drawn(float("nan"), "1"), ("(1)", "1.mat")),
     # --- a split that lists an image twice ---
     ("VOC", listed("VOC2011/ImageSets/Segmentation/seg11valid.txt", "\n2011_000002\n"), ("(1)", "2011_000002")),
     ("SIFT Flow", listed("test.txt", "coast_1\n"), ("(1)", "more than once", "coast_1")),

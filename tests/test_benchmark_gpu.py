@@ -174,7 +174,7 @@ def test_no_time_means_nothing_begun(capsys: pytest.CaptureFixture[str]) -> None
     (["--precision", "fp8"], "comma-separated list of fp32, tf32, fp16"),
     (["--batch", "many"], "expected comma-separated integers"),
     (["--budget", "0"], "--budget is 0; expected more than 0"),
-    (["--models", "alexnett"], "no model is called 'alexnett'"),
+    (["--models", "alexnett"], "unknown model 'alexnett'"),
     (["--json", "nowhere/r.json"], "the folder nowhere does not exist"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -205,7 +205,7 @@ def test_targets_of_a_gpu() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--models", "alexnett"], "no model is called 'alexnett'; nearest: "),
+    (["--models", "alexnett"], "unknown model 'alexnett'; nearest: "),
     (["--models", ","], "--models is empty"),
     (["--models", "nowhere/net.mat"], "nowhere/net.mat: no such file"),
     (["--models", LENET, "--peers", "tensorflow"], "unknown peer 'tensorflow'"),

@@ -39,5 +39,5 @@ def test_missing_images_and_numbers_without_label_are_named(tmp_path: Path) -> N
         load_images(tmp_path)
     for wrong in ({"other": np.array([[6]])}, {"valid": np.array([[1e30]])}, {"valid": np.array([[np.inf]])}):
         write_mat(tmp_path / "setid.mat", wrong)
-        with pytest.raises(DataError, match="no whole numbers `valid`"):
+        with pytest.raises(DataError, match="no variable `valid` of integers"):
             load_images(tmp_path)

@@ -65,13 +65,13 @@ def test_values_of_bins_come_from_a_list_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("net", "classes", "expected"),
     [
-        (gray_level([0, 60]), None, "holds 2 scores for an image, and nothing states their values; give classes="),
-        (gray_level([0, 60]), ["1", "2", "3"], "holds 2 scores.*3 values are stated"),
-        (gray_level([0, 60], ["1930", "cat"]), None, r"1 of its classes are no numbers or intervals.*:\n.*cat"),
-        (gray_level([0, 60], ["1930", "1,934"]), None, r"1 of its classes are no numbers or intervals.*:\n.*1,934"),
-        (gray_level([0, 60], ["1930", "1e400"]), None, r"1 of its classes are no numbers or intervals.*:\n.*1e400"),
-        (gray_level([0, 60], ["1930", "[5, 1]"]), None, r"1 of its classes are no numbers or intervals.*:\n.*5, 1"),
-        (gray_level(), ["1", "2"], "holds 1 scores.*2 values are stated"),
+        (gray_level([0, 60]), None, "holds 2 scores per image, but their values are unknown; give classes="),
+        (gray_level([0, 60]), ["1", "2", "3"], "holds 2 scores.*3 values are given"),
+        (gray_level([0, 60], ["1930", "cat"]), None, r"not numbers or intervals.*:\n.*cat"),
+        (gray_level([0, 60], ["1930", "1,934"]), None, r"not numbers or intervals.*:\n.*1,934"),
+        (gray_level([0, 60], ["1930", "1e400"]), None, r"not numbers or intervals.*:\n.*1e400"),
+        (gray_level([0, 60], ["1930", "[5, 1]"]), None, r"not numbers or intervals.*:\n.*5, 1"),
+        (gray_level(), ["1", "2"], "holds 1 scores.*2 values are given"),
     ],
 )
 def test_outputs_without_values_are_refused(net: matnet.Network, classes: Any, expected: str, tmp_path: Path) -> None:
