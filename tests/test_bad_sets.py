@@ -207,7 +207,7 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("BSDS500", drawn(False, "1", "2"), ("none of the 2 images of BSDS500 test",)),
     ("CIFAR-10", query_labels, ("(1)", "no database image has", "label 7")),
     ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text("5\n5\n"), ("(2)", "label 5")),
-    ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text(f"0\n{'9' * 30}\n"), ("1 line(s)", "line 2")),
+    ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text(f"0\n{'9' * 30}\n"), ("(1)", "line 2")),
     # --- label images with unknown colours ---
     ("VOC", coloured, ("(1)", "000002.png", "RGB")),
     ("VOC", valued(21), ("(1)", "000002.png", "pixel values 21")),
@@ -234,13 +234,13 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("BSDS500", unlinked("groundTruth/test/2.mat"), ("1 of 2 images have no boundaries", "2.jpg")),
     ("CIFAR-10", unlinked("data_batch_1.bin"), ("(1)", "label 0")),
     ("CIFAR-10 lists", unlinked("train2.png"), ("1 of 5 images are missing", "train2.png")),
-    ("VOC objects", dangling("JPEGImages/000002.jpg"), ("1 file(s)", "000002.jpg")),
-    ("VOC objects", folder_of("JPEGImages/000001.jpg"), ("1 file(s)", "000001.jpg")),
+    ("VOC objects", dangling("JPEGImages/000002.jpg"), ("(1)", "000002.jpg")),
+    ("VOC objects", folder_of("JPEGImages/000001.jpg"), ("(1)", "000001.jpg")),
     # --- annotations of no image ---
-    ("VOC objects", sized("<width>40", "<width>0"), ("1 annotation(s)", "000001.xml", "0 x 30")),
-    ("VOC objects", sized("<height>30", "<height>-30"), ("1 annotation(s)", "000001.xml", "40 x -30")),
-    ("VOC objects", sized("<width>40", "<width>40.5"), ("1 annotation(s)", "000001.xml", "40.5 x 30")),
-    ("VOC objects", sized("<difficult>1", "<difficult>yes"), ("1 annotation(s)", "000001.xml", "'yes'")),
+    ("VOC objects", sized("<width>40", "<width>0"), ("(1)", "000001.xml", "0 x 30")),
+    ("VOC objects", sized("<height>30", "<height>-30"), ("(1)", "000001.xml", "40 x -30")),
+    ("VOC objects", sized("<width>40", "<width>40.5"), ("(1)", "000001.xml", "40.5 x 30")),
+    ("VOC objects", sized("<difficult>1", "<difficult>yes"), ("(1)", "000001.xml", "'yes'")),
     ("BSDS500", drawn(float("nan"), "1"), ("(1)", "1.mat")),
     # --- a split that lists an image twice ---
     ("VOC", listed("VOC2011/ImageSets/Segmentation/seg11valid.txt", "\n2011_000002\n"), ("(1)", "2011_000002")),

@@ -407,7 +407,7 @@ def test_a_detector_without_names_numbers_its_classes_and_says_so(
     ssd: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(predict.main, [*ssd, "--backend", "numpy"]) == 0
-    assert_line(capsys.readouterr().err, "no classes", "--classes")
+    assert_line(capsys.readouterr().err, "no class names", "--classes")
 
 
 @pytest.mark.parametrize("names", [["background", "cat", "dog"], ["cat", "dog"]])

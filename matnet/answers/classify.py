@@ -184,10 +184,10 @@ def classify(
 
 
 def _faulty(unreadable: Sequence[str], not_finite: Sequence[str], images: int) -> list[str]:
-    """Warnings, also in the log, on images that could not be read, and those (by name) whose scores are not finite."""
+    """Warnings, also logged, on unreadable images, and on images (by name) with NaN or infinite scores."""
     found = []
     if not_finite:
-        found.append(f"scores that are not finite numbers: {len(not_finite)} images, the first {not_finite[0]}")
+        found.append(f"images with NaN or infinite scores: {len(not_finite)}, the first is {not_finite[0]}")
     if unreadable:
         found.append(f"{len(unreadable)} of {images} images could not be read: {'; '.join(unreadable[:3])}")
     for fault in found:
