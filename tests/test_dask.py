@@ -36,14 +36,7 @@ from matnet.metrics import TopK
 
 pytest.importorskip("distributed", reason="Dask's distributed is not installed; it is needed for several processes")
 
-from matnet.evaluation.shards import (
-    ShardCounter,
-    local_cluster,
-    merged,
-    require_alike,
-    scheduler_at,
-    sendable,
-)
+from matnet.evaluation.shards import ShardCounter, local_cluster, merged, require_alike, scheduler_at, sendable
 from tests.helpers import assert_line
 
 pytestmark = [

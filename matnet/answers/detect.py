@@ -20,15 +20,7 @@ from matnet.answers.classify import NAMELESS, NAMING
 from matnet.answers.pictures import Picture, pictures_of
 from matnet.answers.running import chosen
 from matnet.engines import compile_network
-from matnet.errors import (
-    DataError,
-    FileFormatError,
-    NetworkError,
-    NoBoxError,
-    ShapeError,
-    in_words,
-    program,
-)
+from matnet.errors import DataError, FileFormatError, NetworkError, NoBoxError, ShapeError, in_words, program
 from matnet.evaluation.detectors import (
     LEAST,
     LIMITS,

@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 
 from matnet.meta.classes import class_descriptions, class_names
 from matnet.meta.inputs import contradictions, declared_input_shapes, image_input, image_size, input_channels
-from matnet.meta.normalization import (
-    Normalization,
-    normalization_notes,
-    normalization_of,
-    read_normalization,
-)
+from matnet.meta.normalization import Normalization, normalization_notes, normalization_of, read_normalization
 from matnet.meta.summary import preprocessing_summary
 from matnet.meta.values import MEAN_FIELDS, display_name, normalization
 

@@ -11,17 +11,7 @@ from matnet.lazy import lazy
 from matnet.ops.base import REGISTRY, Op, Unknown, register
 
 if TYPE_CHECKING:
-    from matnet.ops import (
-        activation,
-        combine,
-        convolution,
-        extensions,
-        normalization,
-        pooling,
-        roi,
-        sampling,
-        training,
-    )
+    from matnet.ops import activation, combine, convolution, extensions, normalization, pooling, roi, sampling, training
 
 __getattr__, __dir__, __all__ = lazy(
     __name__, {"": "activation combine convolution extensions normalization pooling roi sampling training"}

@@ -12,14 +12,7 @@ import numpy as np
 
 from matnet.errors import DataError, FileFormatError, NetworkError, in_words, listing
 from matnet.evaluation.classes import order_unstated, stated_names
-from matnet.evaluation.coco import (
-    DETECTED,
-    FIGURES,
-    PROTOCOL,
-    CocoEvaluation,
-    coco_figures,
-    require_pycocotools,
-)
+from matnet.evaluation.coco import DETECTED, FIGURES, PROTOCOL, CocoEvaluation, coco_figures, require_pycocotools
 from matnet.evaluation.detectors import (
     BACKGROUND,
     LIMITS,

@@ -20,14 +20,7 @@ from matnet.errors import FileFormatError
 from matnet.files import map_file
 from matnet.formats.mat import chars
 from matnet.formats.mat.classes import NUMERIC, as_class, as_complex, as_logical, class_name
-from matnet.formats.mat.hdf5 import (
-    HELPER_GROUPS,
-    StoredData,
-    file_errors,
-    link_names,
-    number_attribute,
-    text_attribute,
-)
+from matnet.formats.mat.hdf5 import HELPER_GROUPS, StoredData, file_errors, link_names, number_attribute, text_attribute
 from matnet.formats.mat.hdf5_fields import FieldNames
 from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, MAX_REPEATS, MOST_TEXT, MOST_WIDE, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from matnet.formats.onnx import (
-    activation,
-    combine,
-    convolution,
-    normalization,
-    pooling,
-    sampling,
-    winograd,
-)
+from matnet.formats.onnx import activation, combine, convolution, normalization, pooling, sampling, winograd
 from matnet.formats.onnx.export import (
     has_fully_connected,
     has_winograd,
