@@ -140,7 +140,13 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
     if callers > 1:
         found[ENGINE[1]] = engine(runner.engine, callers)
     found[PREPARATION] = lambda: on_threads(preparation(setting), len(setting.images), setting.threads)
-    found[OURS] = lambda: added(Tally(TopK()), runner.tallies(task, setting.batches), lambda _: None).counts
+
+    def evaluation() -> TopK:
+        counts = added(Tally(TopK()), runner.tallies(task, setting.batches), lambda _: None).counts
+        assert isinstance(counts, TopK)
+        return counts
+
+    found[OURS] = evaluation
     return found
 
 

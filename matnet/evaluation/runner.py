@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from matnet.evaluation.streams import (
     prepare_shapes,
     thread_counts,
 )
-from matnet.evaluation.tally import Ranges, Tally
+from matnet.evaluation.tally import Counts, Ranges, Tally
 from matnet.evaluation.tasks import Task
 from matnet.network import Network
 
@@ -96,7 +95,7 @@ class Runner:
         def prepare(number: int, place: np.ndarray) -> None:
             task.read(number, prepared, place)
 
-        def compute(batch: np.ndarray, span: range, good: list[int]) -> Any:
+        def compute(batch: np.ndarray, span: range, good: list[int]) -> Counts:
             try:
                 return self.count(task, batch, span, good)
             except NetworkError as error:
@@ -107,7 +106,7 @@ class Runner:
             chosen = self.engine.way if self._searches and not self.engine.searching else ""
             yield replace(_counted(task, done, threads.streams), ways=_of(way, done.span), chosen=chosen)
 
-    def count(self, task: Task, batch: np.ndarray, span: range, good: list[int]) -> Any:
+    def count(self, task: Task, batch: np.ndarray, span: range, good: list[int]) -> Counts:
         """The task's counts for a batch: N x C x H x W, N x views x C x H x W, or N x 1 pairs of image and truth."""
         numbers = [span[row] for row in good]
         if self._own_size:

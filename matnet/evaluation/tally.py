@@ -40,7 +40,7 @@ class Tally:
     images, once the engine has chosen it.
     """
 
-    counts: Any  # Counts
+    counts: Counts
     unreadable: tuple[tuple[int, str], ...] = ()
     done: Ranges = ()
     seconds: float = 0.0

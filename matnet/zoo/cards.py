@@ -177,8 +177,8 @@ def read_cards(folder: str | os.PathLike[str]) -> list[Card]:
         if not found:
             cards.append(_card(name, own, prose, readme.parent, readme.parent.name if variants else ""))
     if faults:
-        found = dict.fromkeys(faults)
-        raise FileFormatError(listing(f"{readme}: errors in the card ({len(found)}):", found, limit=100))
+        different = dict.fromkeys(faults)
+        raise FileFormatError(listing(f"{readme}: errors in the card ({len(different)}):", different, limit=100))
     return cards
 
 

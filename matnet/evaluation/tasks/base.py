@@ -13,6 +13,7 @@ import numpy as np
 from matnet.errors import NetworkError
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import score_variable
+from matnet.evaluation.tally import Counts
 from matnet.metrics import chance_of
 
 if TYPE_CHECKING:
@@ -117,18 +118,18 @@ class Task(ABC):
         return "own size"
 
     @abstractmethod
-    def empty(self) -> Any:
-        """The counts before the first image; see `matnet.evaluation.tally.Counts`."""
+    def empty(self) -> Counts:
+        """The counts before the first image."""
 
     @abstractmethod
-    def counts_of(self, record: Any) -> Any:
+    def counts_of(self, record: Any) -> Counts:
         """Counts from their record. Raises KeyError, TypeError or ValueError for anything else."""
 
     @abstractmethod
-    def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> Any:
+    def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> Counts:
         """The counts of some images, from the scores N x ..., the image numbers, and the truths from `read`."""
 
-    def without_boxes(self, numbers: Sequence[int]) -> Any:
+    def without_boxes(self, numbers: Sequence[int]) -> Counts:
         """The counts of images in which the network proposed no box; only detectors propose boxes."""
         raise NetworkError("a layer proposed no box for an image; only --task detection supports such networks")
 
