@@ -27,6 +27,7 @@ import pytest
 import matnet
 from matnet.errors import FileFormatError
 from matnet.files import atomic_write
+from matnet.zoo.model_info import export_info, import_info
 
 pytestmark = [
     pytest.mark.process,
@@ -224,6 +225,17 @@ def test_a_file_of_two_names_stays_whole_on_a_disk_that_is_full(small_disk: Path
         file.write(bytes(3 * 4096))
     assert (small_disk / "two.bin").read_bytes() == b"old"
     assert sorted(path.name for path in small_disk.iterdir()) == ["filled", "one.bin", "two.bin"]
+
+
+def test_a_card_that_does_not_fit_on_the_disk_is_named(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATNET_HOME", str(small_disk / "home"))
+    with (small_disk / "more").open("wb", buffering=0) as file, suppress(OSError):
+        for _ in range(3):
+            file.write(bytes(4096))
+    for action in (lambda: import_info(DIGITS, "mine"), lambda: export_info("digits-lenet", small_disk / "out")):
+        with pytest.raises(FileFormatError, match=r"small/.*No space left"):
+            action()
+    assert not [path for path in small_disk.rglob("*") if path.is_file() and path.name not in ("filled", "more")]
 
 
 def test_an_evaluation_on_a_full_disk_prints_its_result(small_disk: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,14 +37,21 @@ def export_info(name: str, folder: Path) -> list[Path]:
         if (folder / name).exists():
             raise FileFormatError(f"{folder / name}: already exists; choose another folder")
     make_folder(folder)
-    with atomic_write(readme) as file:
-        file.write(_readme(caffe_fields(card), card.prose).encode())
     written = [readme]
     if card.prototxt is not None:
-        written.append(folder / "deploy.prototxt")
-        with atomic_write(written[-1]) as file:
-            file.write(card.prototxt.read_bytes())
-    return written
+        written.insert(0, folder / "deploy.prototxt")
+        _write(written[0], card.prototxt.read_bytes())
+    try:
+        _write(readme, _readme(caffe_fields(card), card.prose).encode())
+    except FileFormatError:
+        (folder / "deploy.prototxt").unlink(missing_ok=True)
+        raise
+    return written[::-1]
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_write(path) as file:
+        file.write(content)
 
 
 def caffe_fields(card: Card) -> dict[str, str]:
@@ -107,9 +113,9 @@ def _install(readme: str, definition: Path | None, target: Path) -> None:
     with temporary_folder(target) as staging:
         folder = staging / target.name
         folder.mkdir()
-        (folder / CARD).write_text(readme, encoding="utf-8")
+        _write(folder / CARD, readme.encode())
         if definition:
-            shutil.copyfile(definition, folder / "deploy.prototxt")
+            _write(folder / "deploy.prototxt", definition.read_bytes())
         read_cards(folder)
         os.replace(folder, target)
 
