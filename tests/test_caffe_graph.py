@@ -362,7 +362,7 @@ def test_names_in_the_caffemodel_that_no_layer_takes_are_each_told_once(tmp_path
 
 def test_a_prototxt_alone_says_how_to_give_its_weights(tmp_path: Path) -> None:
     prototxt, _ = caffe_files(tmp_path, conv("c1", "x", "c1") + conv("c2", "c1", "c2"), {"x": X.shape}, {})
-    with pytest.raises(NetworkError, match=r"deploy\.prototxt: holds no weights.*2 layers.*c1, c2.*caffemodel"):
+    with pytest.raises(NetworkError, match=r"deploy\.prototxt: no weights.*2 layers.*c1, c2.*caffemodel"):
         matnet.load(prototxt)(X)
 
 
