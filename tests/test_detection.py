@@ -56,7 +56,7 @@ def test_figures_by_hand_through_the_command(tmp_path: Path) -> None:
     assert row["mean_ap_area"] == pytest.approx(MEAN_AP["mean_ap_area"], abs=1e-9)
     assert row["class_ap"] == pytest.approx({"aeroplane": 100, "bicycle": 100 * 3 / 11})
     assert (row["class_objects"]["bicycle"], row["detections"]) == (2, 4)
-    assert any(note.startswith("18 classes without objects") for note in row["notes"])
+    assert any(note.startswith("classes without objects (18)") for note in row["notes"])
 
 
 @pytest.mark.parametrize("option", [["--input-size", "99x99"], ["--resize", "pillow"]])
@@ -407,4 +407,4 @@ def test_an_image_of_another_size_than_its_annotation_is_named(tmp_path: Path) -
     row = evaluate(
         colour_detector(), load_voc_objects(home, proposals=home / PROPOSALS), Preprocessing.of(colour_detector())
     )
-    assert row.status == "unreadable images" and "000002.jpg: is 40x30" in row.unreadable[0]
+    assert row.status == "unreadable images" and "000002.jpg: the image is 40x30" in row.unreadable[0]

@@ -170,7 +170,7 @@ def test_from_an_empty_cache_to_a_compared_file(user: User) -> None:
     user.files["/all.tar.gz"].statuses = [503]
     said = user.types("matnet.convert", "Small Alex")
     assert_line(said, "2000 bytes", "1501", "1 s")
-    assert_line(said, "web page", "next")
+    assert_line(said, "web page", "trying")
     assert_line(said, "503", "1 s")
     converted = (user.folder / "tiny-alex.mat").read_bytes()
     assert f"tiny-alex.mat: MD5 {hashlib.md5(converted).hexdigest()}" in said
