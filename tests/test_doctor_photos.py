@@ -88,7 +88,7 @@ def turned(images: ImageList, how: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("how", "words", "knobs"),
     [
-        ("1-based", "1 subtracted", (LABELS,)),
+        ("1-based", "subtract 1", (LABELS,)),
         ("permuted", "WordNet ids in the images'", (LABELS, "channel order", "transposed")),
         ("another order", "development kit", (LABELS,)),
     ],

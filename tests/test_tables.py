@@ -154,7 +154,7 @@ def test_segmentation(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     told = [row["run"][name] for name in ("dataset", "protocol", "images")]
     assert told == ["RV-VOC11", "argmax at own size", 2]
     printed = capsys.readouterr().out
-    assert "the other way round" in printed
+    assert "exchanges the headings" in printed
     assert re.search(r"\| fcn +\| RV-VOC11 +\| +6\.67 \|", printed)  # 1.4 of 21
 
 
