@@ -202,6 +202,7 @@ def test_features_of_layers_and_variables(digits: Network) -> None:
     assert digits.features(SEVENS[0], "ip1").shape == (1, 64)
 
 
+@pytest.mark.process
 def test_ten_crops_are_averaged(digits: Network) -> None:
     crops = Preprocessing((8, 8), 1, mean=(73,), crops=10, resize="pillow", interpolation="bilinear")
     assert digits.prepare(SEVENS[:2], preprocessing=crops).shape == (20, 1, 8, 8)

@@ -33,6 +33,7 @@ from tests.tiny_models import colour_detector, colours
 FILE = "annotations/instances_val2014.json"
 
 
+@pytest.mark.process
 def test_figures_by_hand_through_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     home = coco(tmp_path)

@@ -103,6 +103,7 @@ def test_the_drawing_is_the_page_of_show(page: Served) -> None:
     assert "sandbox" in answer.headers["Content-Security-Policy"]
 
 
+@pytest.mark.process
 def test_filters_are_a_picture_and_layers_without_are_named(page: Served) -> None:
     assert page.get("/api/models/given-0/filters").content.startswith(b"\x89PNG")
     refused = page.get("/api/models/given-0/filters?layer=conv2")
@@ -163,6 +164,7 @@ def test_half_a_surrogate_pair_in_a_name_is_answered(page: Served) -> None:
 # -- images -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_an_image_gets_its_classes_and_pictures(page: Served) -> None:
     """The picture is of a 7, in the folder of that class."""
     found = page.post("/api/models/given-0/images?name=0007.png", SEVEN.read_bytes()).json()
@@ -193,6 +195,7 @@ def test_a_size_that_is_stated_is_bounded(page: Served) -> None:
         assert refused.status_code == 400 and "3000x3000" in refused.json()["error"]
 
 
+@pytest.mark.process
 def test_a_segmentation_is_drawn_at_the_images_size(tmp_path: Path) -> None:
     """Pixels of one class each: 1 where red is the largest of three constant scores."""
     weights = np.zeros((1, 1, 3, 3), np.float32)
@@ -208,6 +211,7 @@ def test_a_segmentation_is_drawn_at_the_images_size(tmp_path: Path) -> None:
         assert picture.content.startswith(b"\x89PNG"), picture.text
 
 
+@pytest.mark.process
 def test_a_detector_lists_and_draws_its_objects(page: Served, tmp_path: Path) -> None:
     """A red object at 8 to 16, whose box by the rules of Faster R-CNN ends at 18 (test_predict_objects)."""
     pixels = np.zeros((24, 36, 3), np.uint8)
@@ -241,6 +245,7 @@ def test_an_option_without_a_field_is_named_with_its_command() -> None:
     assert "predict --scores`" in with_fields("name another variable with --scores")
 
 
+@pytest.mark.process
 def test_several_visitors_share_one_engine(page: Served) -> None:
     """Answers at the same time are those of one after the other."""
     paths = sorted(DIGITS.glob("test/*/*.png"))[::40]

@@ -70,6 +70,7 @@ def test_sizes_that_cannot_act_are_refused(
     assert_line(capsys.readouterr().err, option[0], "own.mat")
 
 
+@pytest.mark.process
 def test_from_2010_on_the_mean_is_that_of_areas(tmp_path: Path) -> None:
     home = voc2007(tmp_path)
     (home / "VOC2007").rename(home / "VOC2010")
@@ -119,6 +120,7 @@ def test_faster_rcnn_proposes_boxes_itself(tmp_path: Path) -> None:
     assert (row.mean_ap, row.class_objects["aeroplane"]) == (100, 1)
 
 
+@pytest.mark.process
 def test_an_image_without_a_proposed_box_has_no_detections(tmp_path: Path) -> None:
     """Sides below 8 pixels are dropped: 200 of 600 are 8 of 24 pixels in the one image, and 2 of 6 in the other."""
     from PIL import Image

@@ -109,6 +109,7 @@ def test_every_layer_has_one_box_and_no_two_overlap(name: str) -> None:
     assert all(right <= width and bottom <= height for _, _, right, bottom in places.values())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", GRAPHS)
 def test_text_stays_within_its_box_and_labels_off_all_boxes(name: str) -> None:
     root = drawing_of(name)

@@ -43,6 +43,7 @@ def test_the_corpus_is_what_its_script_writes(tmp_path: Path) -> None:
     assert all(kept[name][:4] == b"\x89HDF" or "mat73" in name for name in differing), "releases of HDF5 differ"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["archive", "arrays", "card", "classes", "image", "list", "state"])
 def test_mutations_reach_what_lies_behind_the_first_check(kind: str, tmp_path: Path) -> None:
     """The inputs that are mutated are good ones, and so is a part of the mutated ones."""

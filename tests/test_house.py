@@ -324,6 +324,7 @@ def test_the_readme_begins_with_two_commands() -> None:
     ]
 
 
+@pytest.mark.process
 def test_the_readmes_python_runs_as_it_is_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the top of a checkout, with no name defined before; the picture is of a 7."""
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)

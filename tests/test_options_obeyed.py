@@ -79,6 +79,7 @@ def test_scores_of_another_number_than_the_classes(capsys: pytest.CaptureFixture
         assert_line(capsys.readouterr().err, "10 classes", "'ip1'", "64", "--scores")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("to", [["--to-onnx", "o"], ["--to-caffe", "o"], []])
 @pytest.mark.parametrize("given", ["--from", "--mirror", "--caffemodel"])
 def test_where_a_known_model_comes_from_holds_for_every_form(

@@ -17,6 +17,7 @@ from tests.helpers import assert_line
 LENET = Path(embedded_model())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 @pytest.mark.parametrize("held", ["data", "two networks", "a network and data"])
 @pytest.mark.parametrize("source", ["two files", "mat", "name", "random"])

@@ -75,6 +75,7 @@ def test_feature_maps_are_those_of_the_layer(digits: Network) -> None:
     np.testing.assert_allclose(tiles[-height:, -width:], scaled[3], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.process
 def test_large_pictures_are_reduced_before_they_are_drawn(digits: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every k-th row and column of the values; the title has the size of all."""
     maps = np.random.default_rng(0).normal(size=(1, 9, 900, 1500)).astype(np.float32)

@@ -196,6 +196,7 @@ def test_squeezenet_names_what_is_in_photographs(
     assert (np.array(ranks) > 4).mean() == 0.17
 
 
+@pytest.mark.process
 def test_a_caffe_network_without_a_mean_is_not_silent(
     squeezenet: str, real_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

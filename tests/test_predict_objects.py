@@ -58,6 +58,7 @@ def test_boxes_as_json_and_drawn(photos: list[str], tmp_path: Path, capsys: pyte
     assert Image.open(tmp_path / "drawn" / "empty.png").getextrema() == ((0, 0),) * 3
 
 
+@pytest.mark.process
 def test_boxes_as_table_and_csv(photos: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(predict.main, [*photos, "--top", "1", "--backend", "numpy"]) == 0
     shown = capsys.readouterr().out

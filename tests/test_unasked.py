@@ -284,6 +284,7 @@ def evaluated(capsys: pytest.CaptureFixture[str], *options: str, status: int = 0
     return found
 
 
+@pytest.mark.process
 def test_eval_states_which_images_each_way_computed(swift: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     row = evaluated(capsys)
     first, _, rest = row["runtime"].partition("), ")
@@ -296,6 +297,7 @@ def test_eval_states_which_images_each_way_computed(swift: list[str], capsys: py
     assert (again["runtime"], again["top1_error"]) == ("swift", row["top1_error"])
 
 
+@pytest.mark.process
 def test_eval_prints_the_way(swift: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert eval_command.main(SMALLEST) == 0
     assert "onnxruntime (images 1 to" in capsys.readouterr().out
@@ -347,6 +349,7 @@ def test_workers_and_published_tables_keep_the_default(swift: list[str]) -> None
     assert tally.ways == {"swift": ((16, 20),)}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("stop", [20, 200])
 def test_features_are_the_same_to_the_last_digit_after_an_interruption(
     stop: int, swift: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -383,6 +386,7 @@ def test_features_are_the_same_to_the_last_digit_after_an_interruption(
         np.testing.assert_array_equal(parts["ip1"], whole["ip1"])
 
 
+@pytest.mark.process
 def test_predict_states_its_way(swift: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     from matnet.predict import main
 
