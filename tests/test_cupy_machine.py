@@ -352,7 +352,7 @@ def test_arrays_that_cannot_be_read_are_refused_in_a_sentence(machine: SimpleNam
         engine(tensor)
     with pytest.raises(ShapeError, match=r"has 2 dimensions \(7x11\)"):
         engine(there[0, 0])
-    with pytest.raises(ShapeError, match="seems to be N x H x W x C"):
+    with pytest.raises(ShapeError, match="probably N x H x W x C"):
         engine(fake_cuda.device_array(values(2, 7, 11, 6)))
 
 

@@ -352,7 +352,7 @@ def test_evaluation_goes_on_with_half_a_batch(
     assert (found["batch_size"], found["batch_halved_from"]) == (10, 20)
     assert (expected["batch_size"], expected["batch_halved_from"]) == (20, None)
     assert [found[name] for name in ("top1_error", "top5_error")] == [expected["top1_error"], expected["top5_error"]]
-    (line,) = [line for line in told.err.splitlines() if "going on" in line]
+    (line,) = [line for line in told.err.splitlines() if "continuing" in line]
     assert line.startswith("matnet: inputs of 20x1x8x8 do not fit in the memory of cpu (Unable to allocate 9 GiB")
     with pytest.raises(OutOfMemoryError, match="20x1x8x8") as error:
         eval_main([*arguments, "--strict"])
