@@ -253,6 +253,13 @@ def positive(text: str) -> int:
     return number
 
 
+def add_sharing(group: Any, workers: str = "divide the images among N processes (needs Dask)") -> None:
+    """Add `--workers` and `--scheduler`, of which only one can be given; workers: the help of the first."""
+    where = group.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=positive, metavar="N", help=workers)
+    where.add_argument("--scheduler", metavar="ADDRESS", help="divide them among the workers of a Dask scheduler")
+
+
 def factor(text: str) -> float:
     """argparse type: a finite, non-zero factor."""
     try:

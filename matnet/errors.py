@@ -113,12 +113,23 @@ def where_names_are() -> str:
 
 def wording() -> tuple[list[object], list[str]]:
     """The state of `in_words` and `program`, for `use_wording` in a worker process."""
-    return [None] * len(_running), _called_as
+    return [None] * len(_running), [*_called_as]
 
 
 def use_wording(of_parent: tuple[list[object], list[str]]) -> None:
     """Adopt the wording of the parent process, given its `wording()`."""
     _running[:], _called_as[:] = of_parent
+
+
+@contextmanager
+def worded_as(of_client: tuple[list[object], list[str]]) -> Iterator[None]:
+    """Inside the block, messages have the wording of another process, given its `wording()`."""
+    own = wording()
+    use_wording(of_client)
+    try:
+        yield
+    finally:
+        use_wording(own)
 
 
 _running: list[object] = []

@@ -18,10 +18,10 @@ from matnet.arguments import (
     add_batch_size,
     add_engine_options,
     add_file_options,
+    add_sharing,
     engine_options,
     model_help,
     network_from,
-    positive,
 )
 from matnet.command_line import command_parser, run_command, say
 from matnet.errors import DataError, printable
@@ -56,9 +56,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=".npz, .h5 or .mat (v7.3); or FILE.npy for one layer, with FILE.images.txt for the images' names",
     )
-    command.add_argument(
-        "--workers", type=positive, default=1, metavar="N", help="processes that share the work (default: %(default)s)"
-    )
+    add_sharing(command, "divide the images among N processes of this machine (default: 1)")
     command.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -81,7 +79,13 @@ def main(argv: list[str] | None = None) -> int:
     task = Extraction(net, variables, options.pool, preprocessing_from(net, options), engine_options(options))
     with _Bar(options.quiet) as bar:
         faults = extract(
-            task, options.images, options.out, workers=options.workers, resume=options.resume, progress=bar.begin
+            task,
+            options.images,
+            options.out,
+            workers=options.workers or 1,
+            scheduler=options.scheduler,
+            resume=options.resume,
+            progress=bar.begin,
         )
     say(f"{options.out}: {', '.join(variables)} of {bar.images} images")
     for fault in faults:

@@ -292,7 +292,8 @@ class Network(Edited):
         layers: one or several names, or patterns such as `conv5*`. images and options (preprocessing, its fields, and
         fields of EngineOptions): as for `classify`. pool: `avg` or `max` over each map. Rows of unreadable images are
         NaN, and the log names them. out: a .npz, .npy, .h5 or .mat file to write instead, in constant memory; returns
-        its path. With `out`, `workers` processes share the work, and an interrupted run continues unless resume=False.
+        its path. With `out`, `workers` processes or the workers of the Dask scheduler at address `scheduler` share the
+        work, and an interrupted run continues unless resume=False.
         """
         from matnet.answers.features import features
 

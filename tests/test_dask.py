@@ -108,6 +108,9 @@ def test_a_worker_that_is_killed_changes_no_figure(
     killed: list[int] = []
     with local_cluster(2, 2) as cluster:
         assert ShardCounter(cluster, net, job, Classification(images)).network is None
+        edited = net.copy()
+        edited.params["conv1f"].value = edited.params["conv1f"].value + 1
+        assert ShardCounter(cluster, edited, job, Classification(images)).network is not None
         counter = ShardCounter(cluster, sendable(net), job, Classification(images))
         assert counter.network is not None
         victims = set(cluster.client.run(os.getpid).values())

@@ -102,7 +102,7 @@ MODES: dict[str, list[tuple[list[str], list[list[str]]]]] = {
 ALWAYS = {
     "all commands": "--help --import --debug --json --csv --quiet --input-size --batch-size --device --precision",
     "predict": "--top --scores --classes --lenient --backend --threads --runtime",
-    "features": "--layer --pool --out --workers --resume --lenient --backend --threads --runtime",
+    "features": "--layer --pool --out --workers --scheduler --resume --lenient --backend --threads --runtime",
     "run": "--outputs --all --layout --random-weights --backend",
     "show": "--format --random-weights --svg --html --dot",
     "diff": "--net --net-b --tolerance --no-meta --lenient",

@@ -1,4 +1,4 @@
-"""Write the features of many images to a file: bounded memory, one or several processes, resumable."""
+"""Write the features of many images to a file: bounded memory, one or several processes or machines, resumable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import hashlib
 import logging
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from matnet.answers.feature_files import Features, kind_for, names_beside, refuse_to_replace_others, write_features
 from matnet.answers.pictures import Picture, pictures_of
-from matnet.answers.running import Seen, batches
+from matnet.answers.running import Batch, Seen, batches
 from matnet.answers.staging import DONE, Staging, Writer
 from matnet.engines import EngineOptions
 from matnet.engines.device import processors
@@ -27,6 +28,7 @@ from matnet.kinds import TEXT
 from matnet.layer_files import imported_layer_files, run_layer_files
 
 if TYPE_CHECKING:
+    from matnet.answers.remote import Remote
     from matnet.images import Preprocessing
     from matnet.network import Network
 
@@ -57,14 +59,16 @@ def extract(
     target: Path,
     *,
     workers: int = 1,
+    scheduler: str | None = None,
     resume: bool = True,
     progress: Callable[[int, int], Watch] | None = None,
 ) -> list[str]:
     """Write the features of images to `target`. Returns the errors of unreadable images; their rows are NaN.
 
-    workers: number of processes. resume: continue an interrupted run with the same arguments. progress: called with
-    the numbers of all and of finished images; returns a function to call with each further number of finished images.
-    Raises DataError if no image can be read, and what writing and computing raise.
+    workers: number of processes. scheduler: the address of a Dask scheduler, whose workers compute instead. resume:
+    continue an interrupted run with the same arguments. progress: called with the numbers of all and of finished
+    images; returns a function to call with each further number of finished images. Raises DataError if no image can be
+    read, and what writing and computing raise.
     """
     kind = kind_for(target, len(task.variables))
     check_outputs([(target, kind)], [task.net.source.path])
@@ -73,23 +77,25 @@ def extract(
     refuse_to_replace_others(target, unfinished=Staging.at(target).exists())
     pictures, _ = pictures_of(images)
     shapes = row_shapes(task)
-    staging, done = Staging.open(target, _key(task, pictures), shapes, len(pictures), resume)
-    if done:
-        log.info("%s: resuming after %d of %d images", staging.folder, done, len(pictures))
-    rows = np.flatnonzero(staging.states() != DONE).tolist()
     key = _key(task, pictures)
-    chosen = staging.ways()[1]
-    if chosen:  # so that the remaining rows are computed as in an uninterrupted run
-        task = replace(task, options=replace(task.options, runtime=chosen))
-    watch = progress(len(pictures), done) if progress is not None else None
-    faults = _compute(task, pictures, rows, staging, workers, watch)
+    with _remote(scheduler, task, pictures) as remote:
+        staging, done = Staging.open(target, key, shapes, len(pictures), resume)
+        if done:
+            log.info("%s: resuming after %d of %d images", staging.folder, done, len(pictures))
+        rows = np.flatnonzero(staging.states() != DONE).tolist()
+        chosen = staging.ways()[1]
+        if chosen:  # so that the remaining rows are computed as in an uninterrupted run
+            task = replace(task, options=replace(task.options, runtime=chosen))
+        watch = progress(len(pictures), done) if progress is not None else None
+        faults = _compute(task, pictures, rows, staging, remote or workers, watch)
     if len(faults) == len(pictures):
         staging.remove()
         named = [faults[row] for row in sorted(faults)]
         raise DataError(named[0] if len(named) == 1 else "\n".join(["no image could be read:", *named[:SHOWN]]))
     bad = sorted(faults)
     runtime = _runtime(task, staging, len(pictures))
-    about = {**key, "layers": dict(task.variables), "processes": workers, "runtime": runtime}
+    processes = remote.count if remote is not None else workers
+    about = {**key, "layers": dict(task.variables), "processes": processes, "runtime": runtime}
     names = [picture.name for picture in pictures]
     write_features(target, Features({name: staging.path(name) for name in shapes}, names, bad, about))
     staging.remove()
@@ -157,41 +163,60 @@ def _key(task: Extraction, pictures: Sequence[Picture]) -> dict[str, str]:
 # -- computing --------------------------------------------------------------------------------------
 
 
+def _remote(
+    scheduler: str | None, task: Extraction, pictures: Sequence[Picture]
+) -> AbstractContextManager[Remote | None]:
+    if scheduler is None:
+        return nullcontext()
+    from matnet.answers.remote import remote_at
+
+    return remote_at(scheduler, task.net, pictures)
+
+
 def _compute(
     task: Extraction,
     pictures: Sequence[Picture],
     rows: Sequence[int],
     staging: Staging,
-    workers: int,
+    workers: int | Remote,
     watch: Watch | None,
 ) -> dict[int, str]:
     """Fill in the rows. Returns the errors of unreadable images by row."""
     faults: dict[int, str] = {}
-    count = min(workers, max(1, len(rows)))
-    if count > 1:
-        found = _by_processes(task, pictures, rows, staging, count)
+    if not isinstance(workers, int):
+        found = workers.compute(task, pictures, rows, staging)
+    elif min(workers, len(rows)) > 1:
+        found = _by_processes(task, pictures, rows, staging, min(workers, len(rows)))
     else:
         found = _by_threads(task, [pictures[row] for row in rows], rows, staging)
-    for number, failed in found:
-        faults.update(failed)
-        if watch is not None:
-            watch(number)
+    with closing(found):  # also if `watch` raises
+        for number, failed in found:
+            faults.update(failed)
+            if watch is not None:
+                watch(number)
     return faults
+
+
+def computed(
+    task: Extraction, pictures: Sequence[Picture], seen: Seen, share: int | None = None
+) -> Iterator[tuple[Batch, dict[str, np.ndarray]]]:
+    """The batches of `running.batches`, each with its features by requested name."""
+    names = task.variables
+    wanted = list(dict.fromkeys(names.values()))
+    for batch in batches(task.net, pictures, wanted, task.preprocessing, task.options, seen, share):
+        yield batch, {name: pooled(batch.values[names[name]], task.pool) for name in names if batch.numbers}
 
 
 def _by_threads(
     task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, share: int | None = None
-) -> Iterator[tuple[int, dict[int, str]]]:
+) -> Generator[tuple[int, dict[int, str]], None, None]:
     """Compute and write; yields the number of images in each batch and their errors by row."""
     if not rows:
         return
     seen = Seen()
-    names = task.variables
-    wanted = list(dict.fromkeys(names.values()))
     ways, chosen = staging.ways()
     with Writer(staging) as writer:
-        for batch in batches(task.net, pictures, wanted, task.preprocessing, task.options, seen, share):
-            values = {name: pooled(batch.values[names[name]], task.pool) for name in names if batch.numbers}
+        for batch, values in computed(task, pictures, seen, share):
             failed = {rows[number]: fault for number, fault in batch.faults.items()}
             if share is None and not chosen and batch.way:
                 found = joined((rows[number], rows[number] + 1) for number in (*batch.numbers, *batch.faults))
@@ -205,7 +230,7 @@ def _by_threads(
 
 def _by_processes(
     task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int
-) -> Iterator[tuple[int, dict[int, str]]]:
+) -> Generator[tuple[int, dict[int, str]], None, None]:
     """As `_by_threads`, with the images divided among processes, which write different rows of the same files.
 
     A new process takes over the rest of a killed one. With several GPUs, each process uses one.

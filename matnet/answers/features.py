@@ -17,7 +17,7 @@ from matnet.answers.running import Seen, batches, chosen, preparation
 from matnet.answers.running import prepared as prepared_picture
 from matnet.errors import DataError, listing
 from matnet.images.doubts import doubts
-from matnet.keywords import FLAG, PATH, Kind, all_texts, choice, require, whole
+from matnet.keywords import FLAG, PATH, TEXT, Kind, all_texts, choice, require, whole
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -29,6 +29,7 @@ KINDS = {
     "pool": choice(*POOLS),
     "out": PATH.or_none(),
     "workers": whole(),
+    "scheduler": TEXT.or_none(),
     "resume": FLAG,
 }
 """The accepted values of the keywords of `features`."""
@@ -42,20 +43,25 @@ def features(
     pool: str = "none",
     out: str | os.PathLike[str] | None = None,
     workers: int = 1,
+    scheduler: str | None = None,
     resume: bool = True,
     **keywords: Any,
 ) -> Any:
     """The values of layers or variables for each image: see `Network.features`."""
-    require({"layers": layers, "pool": pool, "out": out, "workers": workers, "resume": resume}, KINDS)
+    given = {"layers": layers, "pool": pool, "out": out, "workers": workers, "scheduler": scheduler, "resume": resume}
+    require(given, KINDS)
     variables = named_layers(net.for_inference(), [layers] if isinstance(layers, str) else list(layers))
     names = list(variables)
-    if out is None and (workers != 1 or not resume):
-        raise DataError(f"{'workers' if workers != 1 else 'resume'} has an effect only with out=FILE; leave it out")
+    idle = [name for name, usual in (("workers", 1), ("scheduler", None), ("resume", True)) if given[name] != usual]
+    if out is None and idle:
+        raise DataError(f"{idle[0]} has an effect only with out=FILE; leave it out")
+    if workers != 1 and scheduler is not None:
+        raise DataError(f"workers is {workers} and scheduler is {scheduler!r}; give only one of them")
     how, engine = chosen(net, preprocessing, keywords)
     doubts(net, how)
     if out is not None:
         task = Extraction(net, variables, pool, how, engine)
-        faulty = extract(task, images, Path(out), workers=workers, resume=resume)
+        faulty = extract(task, images, Path(out), workers=workers, scheduler=scheduler, resume=resume)
         _warn(faulty, None)
         return Path(out)
     pictures, _ = pictures_of(images)

@@ -67,6 +67,11 @@ class Seen:
             self.turned[True] += 1
             self.example = self.example or name
 
+    def add(self, other: Seen) -> None:
+        """Add the observations of another part of the run."""
+        self.turned.update(other.turned)
+        self.example = self.example or other.example
+
     def notes(self, exif: bool) -> list[str]:
         count = self.turned[True]
         if not count:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import positive
+from matnet.arguments import add_sharing, positive
 from matnet.errors import DataError
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks import TASKS, Task
@@ -86,9 +86,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     """Add the options of workers, resuming and output."""
     group = command.add_argument_group("run")
     group.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
-    where = group.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=positive, metavar="N", help="divide the images among N processes (needs Dask)")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="divide them among the workers of a Dask scheduler")
+    add_sharing(group)
     group.add_argument("--resume", action="store_true", help="continue this command's interrupted run")
     output = command.add_argument_group("output")
     output.add_argument(

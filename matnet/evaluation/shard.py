@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from matnet.engines import EngineOptions
 from matnet.errors import DataError
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 MOST_NETWORKS = 2  # compiled networks kept per process
 
-_ready: OrderedDict[str, Runner] = OrderedDict()
-_turn = Lock()  # shards of one process share its processors, so they run one after the other
+Kept = TypeVar("Kept")
+TURN = Lock()  # shards of one process share its processors, so they run one after the other
+_kept: OrderedDict[str, Any] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -70,25 +71,32 @@ def score_shard(
     key: identifies network, config and task; their engine is reused. network: given if the worker cannot read the file.
     Raises what an evaluation raises.
     """
-    with _turn:
-        runner = _runner(config, key, spec, shard.task.own_size, network)
+    with TURN:
+        runner = kept(key, lambda: _runner(config, spec, shard.task.own_size, network))
         tally = Tally(shard.task.empty())
         for batch in runner.tallies(shard.task, shard.spans):
             tally = tally.plus(batch)
         return ShardResult(tally, runner.info, _address())
 
 
-def _runner(config: EvaluationConfig, key: str, spec: NetworkSpec, own_size: bool, network: Network | None) -> Runner:
-    if key not in _ready:
-        own = replace(config, engine=on_own_gpu(config.engine, _name()))
-        _ready[key] = Runner(_network(spec, network), own, own_size, share=_processors())
-        while len(_ready) > MOST_NETWORKS:
-            _ready.popitem(last=False)
-    _ready.move_to_end(key)
-    return _ready[key]
+def _runner(config: EvaluationConfig, spec: NetworkSpec, own_size: bool, network: Network | None) -> Runner:
+    own = replace(config, engine=on_own_gpu(config.engine, worker_name()))
+    return Runner(network_of(spec, network), own, own_size, share=worker_processors())
 
 
-def _network(spec: NetworkSpec, network: Network | None) -> Network:
+def kept(key: str, make: Callable[[], Kept]) -> Kept:
+    """What `make` returned for this key, kept in this process until others replace it."""
+    if key not in _kept:
+        _kept[key] = make()
+        while len(_kept) > MOST_NETWORKS:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    found: Kept = _kept[key]
+    return found
+
+
+def network_of(spec: NetworkSpec, network: Network | None) -> Network:
+    """`network`, or, if None, that of the file. Raises DataError if this worker cannot read the file."""
     from matnet import load
 
     if network is not None:
@@ -107,7 +115,7 @@ def _sees(spec: NetworkSpec) -> bool:
         return False
 
 
-def _processors() -> int | None:
+def worker_processors() -> int | None:
     """How many processors this worker may use: its number of Dask threads; None outside Dask."""
     worker = _worker()
     return int(worker.state.nthreads) if worker is not None else None
@@ -123,7 +131,8 @@ def on_own_gpu(options: EngineOptions, worker: str) -> EngineOptions:
     return replace(options, device=device.each[number % len(device.each)])
 
 
-def _name() -> str:
+def worker_name() -> str:
+    """The name of this worker; "" outside Dask."""
     worker = _worker()
     return str(worker.name) if worker is not None else ""
 
@@ -142,10 +151,10 @@ def _worker() -> Any:
         return None
 
 
-def survey(spec: NetworkSpec, image: str, runtimes: Sequence[str]) -> Survey:
-    """The Survey of this worker, before anything is computed; `image` is one of the files."""
+def survey(spec: NetworkSpec, image: str | None, runtimes: Sequence[str]) -> Survey:
+    """The Survey of this worker, before anything is computed; `image` is one of the files, None if there are none."""
     try:
         found = versions(runtimes)
     except ModuleNotFoundError as error:
         found = {"missing": str(error.name)}
-    return Survey(_sees(spec), Path(image).is_file(), found)
+    return Survey(_sees(spec), image is None or Path(image).is_file(), found)

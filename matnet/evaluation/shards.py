@@ -1,4 +1,4 @@
-"""Evaluation in shards on Dask: on processes of this machine, or on the workers of a scheduler."""
+"""Work in shards on Dask: on processes of this machine, or on the workers of a scheduler."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -108,53 +109,27 @@ class ShardCounter:
 
     def __init__(self, cluster: Cluster, net: Network, config: EvaluationConfig, task: Task) -> None:
         self.cluster, self.config, self.task = cluster, config, task
-        if config.layer_files:
-            _import_on_workers(cluster.client, config.layer_files)
-        path = whole_file(net)
-        self.spec = NetworkSpec(network_sha256(net), str(path.absolute()) if path is not None else None)
+        self.spec, self.network = share_network(cluster.client, net, config.layer_files, task.paths[0])
         self.key = f"{self.spec.sha256} {config.identity} {config.engine} {config.decoders} {task.own_size}"
-        seen = require_alike(self._survey(), task.paths[0])
-        # Workers that cannot read the file get the network itself, each once.
-        self.network = None if seen else _held_by_scheduler(cluster.client, net)
         self.engines: list[EngineInfo] = []
 
     def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]:
         """A tally of each shard. Raises EngineError if shards fail because workers are lost."""
         client = self.cluster.client
-        futures = [
+        futures = (
             client.submit(
                 score_shard, self.config, self.key, self.spec, shard, self.network, pure=False, retries=RETRIES
             )
             for shard in self._shards(spans)
-        ]
-        try:
-            yield from self._results(futures)
-        finally:
-            client.cancel(futures)
-
-    def _results(self, futures: Sequence[Any]) -> Iterator[Tally]:
-        distributed = _distributed()
-        for future in distributed.as_completed(futures, loop=self.cluster.client.loop):
-            try:
-                found: ShardResult = future.result()
-            except distributed.scheduler.KilledWorker as error:
-                raise EngineError(
-                    f"a shard failed: several workers died while computing it (the last: {error.last_worker.address}); "
-                    "they may lack memory: try a smaller batch size or fewer workers"
-                ) from None
-            except (distributed.CancelledError, OSError) as error:
-                raise EngineError(f"lost the Dask cluster ({error or type(error).__name__})") from None
-            self.engines.append(found.engine)
-            yield replace(found.tally, network_seconds=found.tally.network_seconds / self.cluster.workers)
-
-    def _survey(self) -> Mapping[str, Survey]:
-        image = str(Path(self.task.paths[0]).absolute())
-        found: Mapping[str, Survey] = self.cluster.client.run(survey, self.spec, image, ())
-        return found
+        )
+        found: ShardResult
+        with closing(results(client, futures)) as finished:
+            for found in finished:
+                self.engines.append(found.engine)
+                yield replace(found.tally, network_seconds=found.tally.network_seconds / self.cluster.workers)
 
     def _shards(self, spans: Sequence[range]) -> list[Shard]:
-        size = math.ceil(len(spans) / (SHARDS_PER_WORKER * self.cluster.workers))
-        size = max(1, min(LARGEST_SHARD, size))
+        size = shard_size(len(spans), self.cluster.workers)
         groups = [tuple(spans[at : at + size]) for at in range(0, len(spans), size)]
         return [Shard(self.task.part(group[0].start, group[-1].stop), group) for group in groups]
 
@@ -162,6 +137,63 @@ class ShardCounter:
     def info(self) -> EngineInfo:
         """The engines of all workers as one; differing values are listed."""
         return merged(self.engines, self.cluster.workers)
+
+
+def shard_size(batches: int, workers: int) -> int:
+    """The number of batches in each shard."""
+    return max(1, min(LARGEST_SHARD, math.ceil(batches / (SHARDS_PER_WORKER * workers))))
+
+
+def results(client: Any, futures: Iterable[Any], ahead: int | None = None) -> Generator[Any, None, None]:
+    """The results of futures in the order in which they finish.
+
+    ahead: take so many futures from the iterable, and one more after each result; None: take all. Raises EngineError
+    if workers are lost. The rest is cancelled at the end.
+    """
+    distributed = _distributed()
+    left = iter(futures)
+    pending = set(islice(left, ahead))
+    finished = distributed.as_completed(pending, loop=client.loop)
+    try:
+        for future in finished:
+            try:
+                found = future.result()
+            except distributed.scheduler.KilledWorker as error:
+                raise EngineError(
+                    f"a shard failed: several workers died while computing it (the last: {error.last_worker.address}); "
+                    "they may lack memory: try a smaller batch size or fewer workers"
+                ) from None
+            except (distributed.CancelledError, OSError) as error:
+                raise EngineError(f"lost the Dask cluster ({error or type(error).__name__})") from None
+            pending.discard(future)
+            for another in islice(left, 1):
+                pending.add(another)
+                finished.add(another)
+            del future  # so that its worker frees the result
+            yield found
+    finally:
+        client.cancel(list(pending))
+
+
+def share_network(
+    client: Any, net: Network, layer_files: tuple[LayerFile, ...], image: Path | None
+) -> tuple[NetworkSpec, Any]:
+    """Make a network and the user's layers available to all workers.
+
+    Returns its spec, and the future of the network itself if it differs from its file or a worker cannot read the
+    file, else None.
+    image: one of the files that workers read, if any. Raises as `require_alike`.
+    """
+    from matnet import load
+
+    if layer_files:
+        _import_on_workers(client, layer_files)
+    path = whole_file(net)
+    if path is not None and network_sha256(sendable(net)) != network_sha256(sendable(load(path))):
+        net, path = sendable(net), None  # edited since it was read
+    spec = NetworkSpec(network_sha256(net), str(path.absolute()) if path is not None else None)
+    found: Mapping[str, Survey] = client.run(survey, spec, None if image is None else str(Path(image).absolute()), ())
+    return spec, None if require_alike(found, image) else _held_by_scheduler(client, net)
 
 
 def _import_on_workers(client: Any, files: tuple[LayerFile, ...]) -> None:
@@ -199,7 +231,7 @@ def merged(engines: Sequence[EngineInfo], workers: int) -> EngineInfo:
     )
 
 
-def require_alike(found: Mapping[str, Survey], image: Path) -> bool:
+def require_alike(found: Mapping[str, Survey], image: Path | None) -> bool:
     """Whether all workers can read the network's file. Raises DataError or EngineError for unusable workers."""
     blind = [worker for worker, seen in found.items() if not seen.images]
     if blind:
@@ -247,5 +279,5 @@ def _distributed() -> Any:
     try:
         import distributed
     except ImportError as error:
-        raise EngineError(f"evaluation on several processes or machines needs Dask ({error}); {INSTALL}") from None
+        raise EngineError(f"several processes or machines need Dask ({error}); {INSTALL}") from None
     return distributed

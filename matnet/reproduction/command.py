@@ -10,7 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import add_batch_size, add_engine_options, add_random_weights, engine_options, positive
+from matnet.arguments import (
+    add_batch_size,
+    add_engine_options,
+    add_random_weights,
+    add_sharing,
+    engine_options,
+    positive,
+)
 from matnet.command_line import command_parser
 from matnet.errors import DataError
 from matnet.evaluation.config import BATCH_SIZE
@@ -98,9 +105,7 @@ def _place(text: str) -> tuple[str, Path]:
 def _add_run_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("run")
     group.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
-    where = group.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=positive, metavar="N", help="share the work among N processes (needs Dask)")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="share it among the workers of a Dask scheduler")
+    add_sharing(group)
     group.add_argument("--results", type=Path, metavar="FOLDER", help="where finished rows are stored")
     group.add_argument("--fresh", action="store_true", help="measure stored rows again (default: use them)")
     group.add_argument("--resume", action="store_true", help="use stored rows, which is the default")
