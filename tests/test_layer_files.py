@@ -85,7 +85,7 @@ def test_a_file_is_run_once_and_another_of_its_name_is_refused(tmp_path: Path) -
         file = import_layers(path)
         assert import_layers(path) == file  # a second registration would raise NetworkError
         run_layer_files([LayerFile("/elsewhere/layers_once.py", file.source)])
-        with pytest.raises(MatnetError, match=r"layers_once\.py.*differs"):
+        with pytest.raises(MatnetError, match=r"layers_once\.py.*different file"):
             run_layer_files([LayerFile("/elsewhere/layers_once.py", b"x = 1")])
     finally:
         REGISTRY.remove(REGISTRY.caffe["Once"])
