@@ -14,7 +14,7 @@ from matnet.converters.graph.naming import named_graph
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.graph.training import inference_layers
 from matnet.converters.lower import LOWERINGS, Builder
-from matnet.converters.lower.builder import describe
+from matnet.converters.lower.builder import Value, describe
 from matnet.converters.lower.python_layers import is_known_python
 from matnet.converters.lower.sizes import LARGEST, SizeNeededError, known, numbers, padded, text
 from matnet.converters.options import ConversionOptions
@@ -271,9 +271,15 @@ def _rename_to_blobs(builder: Builder) -> None:
 
 def _rename_merged(builder: Builder) -> None:
     """Rename variables with a blob's values before its axes are merged: the blob's name is for the merged ones."""
-    values = {blob: builder.values.get(variable) for blob, variable in builder.graph.finals.items()}
-    merged = [blob for blob, value in values.items() if value and value.variable == blob and builder.is_merged(value)]
-    taken = {*builder.net.variables, *values}
+    finals, variables = builder.graph.finals, builder.net.variables
+    values = {blob: builder.values.get(variable) for blob, variable in finals.items()}
+    merged = [
+        blob
+        for blob, value in values.items()
+        if value and blob in (value.variable, finals[blob]) and blob in variables
+        if builder.is_merged(Value(blob, value.shape))
+    ]
+    taken = {*variables, *values}
     _rename(builder, {blob: free_name(f"{blob}_unmerged", taken, {}) for blob in merged})
 
 

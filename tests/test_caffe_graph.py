@@ -497,18 +497,26 @@ def test_a_flattened_blob_has_caffes_sizes_also_where_a_layer_reads_it(axes: tup
         np.testing.assert_array_equal(value, four)
 
 
+READERS = {
+    "": "",
+    "InnerProduct": "inner_product_param { num_output: 3 bias_term: false }",
+    "Tile": "tile_param { axis: 1 tiles: 2 }",
+}
+
+
 @pytest.mark.parametrize("top", ["flat", "other"])
-@pytest.mark.parametrize("read", [True, False])
-def test_a_function_of_a_flattened_blob_has_caffes_sizes(top: str, read: bool, tmp_path: Path) -> None:
-    """In place or not, whether a layer reads it or not."""
+@pytest.mark.parametrize("reader", READERS)
+def test_a_function_of_a_flattened_blob_has_caffes_sizes(top: str, reader: str, tmp_path: Path) -> None:
+    """In place or not, whether a layer reads it or not, and whether that layer needs the merged axes (Tile) or not."""
     text = layer("f", "Flatten", "x", "flat") + layer("r", "ReLU", "flat", top)
-    if read:
-        text += layer("i", "InnerProduct", top, "i", "inner_product_param { num_output: 3 bias_term: false }")
+    if reader:
+        text += layer("i", reader, top, "i", READERS[reader])
     values = np.maximum(X, 0).reshape(2, -1)
     weights = np.cos(np.arange(3 * values.shape[1], dtype=np.float32)).reshape(3, -1)
-    net = converted(tmp_path, text, {"x": X.shape}, {"i": [weights]} if read else {})
+    net = converted(tmp_path, text, {"x": X.shape}, {"i": [weights]} if reader == "InnerProduct" else {})
     for found in (net, reloaded(net, tmp_path)):
         np.testing.assert_array_equal(found.forward(X, [top])[top], values[:, :, None, None])
-        if read:
+        if reader:
             answer = found.forward(X, ["i"])["i"][..., 0, 0]
-            np.testing.assert_allclose(answer, values @ weights.T, rtol=1e-4, atol=1e-4)
+            expected = np.tile(values, (1, 2)) if reader == "Tile" else values @ weights.T
+            np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-4)
