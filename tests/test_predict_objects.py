@@ -16,13 +16,17 @@ from PIL import Image
 import matnet
 from matnet import predict
 from matnet.command_line import run_command
+from matnet.datasets import load_voc_objects
 from matnet.errors import DataError, NetworkError
+from matnet.evaluation.flow import planned
+from matnet.images import Preprocessing
 from matnet.network import Layer, Network, Source
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.constant import Parameter
 from matnet.ops.extensions.detection import DetectionOutput
 from matnet.params import Param
 from tests.helpers import assert_line
+from tests.small_sets import voc2007
 from tests.tiny_models import colour_detector, gray_classifier
 
 BOX = [8, 8, 18, 18]
@@ -243,6 +247,33 @@ def test_corners_of_a_list_count_as_in_the_annotations(
     np.testing.assert_allclose(predicted(capsys, *ssd)[0]["box"], box, rtol=1e-6)
 
 
+@pytest.mark.parametrize("asked", [{}, {"keep_aspect": True}, {"crop_fraction": (0.5, 0.5)}, {"protocol": "published"}])
+def test_a_list_of_detections_is_of_the_whole_image(asked: dict[str, Any]) -> None:
+    """Red left of the centre, which crops would lose, gives class 1 its score: 4 of 16 pixels of 200 / 800."""
+    net = listing_detector()
+    filters = np.zeros((4, 4, 3, 3), np.float32)
+    filters[:, :, 0, 1] = 1 / 800
+    net.params["scores_f"].value = filters
+    image = np.zeros((8, 64, 3), np.uint8)
+    image[:, :16, 0] = 200
+    (found,) = net.detect([image], least=0.5, **{"resize": "imresize", "interpolation": "box"} | asked)
+    assert found.classes == (1, 2)
+    np.testing.assert_allclose(found.scores, (1.05, 0.9), atol=1e-3)
+    np.testing.assert_allclose(found.boxes, [[15, 1, 48, 6]] * 2)
+
+
+def test_an_evaluation_of_lists_resizes_whole_images(tmp_path: Path) -> None:
+    net, count = listing_detector(), 21
+    net.params["scores_f"].value = np.zeros((4, 4, 3, count), np.float32)
+    net.params["scores_b"].value = np.zeros((count, 1), np.float32)
+    net.layers["scores"].op = Conv(size=(4, 4, 3, count))
+    net.layers["out"].op = replace(net.layers["out"].op, numClasses=count)
+    stated = Preprocessing.of(net)
+    config, _ = planned(net, load_voc_objects(voc2007(tmp_path)), stated)
+    assert stated.keep_aspect
+    assert not config.preprocessing.keep_aspect
+
+
 # --- what is not finite, or far too large ---
 
 
@@ -300,7 +331,7 @@ def test_huge_boxes_are_drawn_as_far_as_the_image(
     options += names_file(tmp_path, "background", "cat", "dog")
     assert run_command(predict.main, [*ssd, *options]) == 0
     told = capsys.readouterr()
-    assert not told.err
+    assert "not finite" not in told.err
     assert Image.open(tmp_path / "drawn" / "red.png").size == (36, 24)
     matnet.save(listing_detector(size=90), ssd[0])
     assert run_command(predict.main, [*ssd, *options]) == 2

@@ -30,6 +30,7 @@ from matnet.evaluation.detectors import (
     background_of,
     detector_of,
     scored_classes,
+    whole_images,
     with_background,
 )
 from matnet.files import atomic_write
@@ -144,6 +145,7 @@ def detect(
         )
     if not known:
         log.info("%s%s", NAMELESS, in_words(*NAMING))
+    preprocessing = whole_images(net, detector, preprocessing)
     doubts(net, preprocessing)
     engine = compile_network(net.for_inference(), list(detector.wanted), options)
     return _each(net, detector, engine, pictures_of(images)[0], preprocessing, known, least, top, progress)

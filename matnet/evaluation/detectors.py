@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -20,6 +21,9 @@ from matnet.stated_options import refuse_idle
 if TYPE_CHECKING:
     import argparse
 
+    from matnet.images import Preprocessing
+
+log = logging.getLogger(__name__)
 BACKGROUND = ("background", "__background__")
 """Names of the class that is none."""
 
@@ -298,6 +302,18 @@ def _source_of_boxes(net: Network, pooling: Layer) -> tuple[str, bool]:
     if maker is not None and isinstance(maker.op, Scale):
         return maker.inputs[0], True
     return name, InputKind.BOXES in pooling.op.input_kinds.values()
+
+
+def whole_images(net: Network, detector: Detector, preprocessing: Preprocessing) -> Preprocessing:
+    """The preprocessing for a detector; one that lists detections gets whole images, to which its corners are relative.
+
+    Source: Liu et al., SSD (ECCV 2016), whose code resizes images to the input size without keeping the aspect ratio.
+    """
+    cropping = preprocessing.keep_aspect or preprocessing.crop_fraction != (1.0, 1.0)
+    if not (detector.lists and cropping):
+        return preprocessing
+    log.info("%s: images are resized whole, not cropped, because the boxes are relative to the whole image", net.source)
+    return replace(preprocessing, keep_aspect=False, crop_fraction=(1.0, 1.0))
 
 
 def refuse_idle_sizes(net: Network, options: argparse.Namespace) -> None:

@@ -100,6 +100,7 @@ def planned(
     """
     kind = kind_of(data)
     variable = kind.variable(net, scores or kind.scored(net, data))
+    preprocessing = kind.prepared(net, preprocessing, variable)
     task = kind.made(net, data, preprocessing, variable, **given)
     config = EvaluationConfig(
         preprocessing, variable, engine or EngineOptions(), decoders, beside=task.beside, feeds=task.feeds

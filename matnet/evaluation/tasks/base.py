@@ -71,6 +71,11 @@ class Task(ABC):
         return score_variable(net, asked)
 
     @classmethod
+    def prepared(cls, net: Network, preprocessing: Preprocessing, variable: str) -> Preprocessing:
+        """The preprocessing that the task needs, based on the one stated."""
+        return preprocessing
+
+    @classmethod
     def scored(cls, net: Network, data: Any) -> str | None:
         """The variable for this data set, if the network has different ones for several data sets."""
         return None

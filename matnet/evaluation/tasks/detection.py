@@ -20,6 +20,7 @@ from matnet.evaluation.detectors import (
     Found,
     detector_of,
     scored_classes,
+    whole_images,
     with_background,
 )
 from matnet.evaluation.record import Run
@@ -144,6 +145,10 @@ class Detection(Task):
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:
         return detector_of(net, asked).scores
+
+    @classmethod
+    def prepared(cls, net: Network, preprocessing: Preprocessing, variable: str) -> Preprocessing:
+        return whole_images(net, detector_of(net, variable), preprocessing)
 
     @property
     def beside(self) -> tuple[str, ...]:
