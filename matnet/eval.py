@@ -131,6 +131,8 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
         named=card.labels.get("names") if card else None,
         save=options.save,
     )
+    for note in task.data.notes:
+        log.info(note)
     state = unfinished(net, config, task, target)
     if state.path.exists() != options.resume:
         kept = f"found an unfinished run in {state.path}; use --resume to continue it"
@@ -149,7 +151,7 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
     result.introduced = str(card.introduced) if card and card.introduced and not options.random_weights else ""
     if options.random_weights:
         result = replace(result, model=options.model)
-    status = report(result, type(task), options, lambda: _advice(options, task))
+    status = report(result, task, options, lambda: _advice(options, task))
     state.remove()
     return status
 

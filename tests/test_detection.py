@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -399,6 +400,19 @@ def test_annotations_without_objects_are_counted(tmp_path: Path) -> None:
     assert "images without objects (1): 000002" in notes
     annotated([("dog", (9, 1, 35, 5), False)])(home)
     assert_line(load_voc_objects(home).notes, "exceed the image (1)", "000002")
+
+
+def test_notes_about_a_set_are_said_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = voc2007(tmp_path)
+    annotated([("dog", (9, 1, 35, 5), False)])(home)
+    matnet.save(colour_detector(), tmp_path / "own.mat")
+    monkeypatch.setattr(eval_command, "run", Mock(side_effect=DataError("the run")))
+    given = [str(tmp_path / "own.mat"), "--task", "detection", "--data", str(home)]
+    assert run_command(eval_command.main, [*given, "--proposals", str(home / PROPOSALS)]) == 2
+    said = capsys.readouterr().err
+    assert said.index("exceed the image (1): 000002") < said.index("the run")
 
 
 @pytest.mark.process

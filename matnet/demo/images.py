@@ -27,6 +27,7 @@ from matnet.evaluation.detectors import LEAST, LIMITS, detector_of, detects
 from matnet.evaluation.scores import score_variable
 from matnet.images import Preprocessing
 from matnet.images.decode import decode_uint8
+from matnet.images.doubts import doubts
 from matnet.images.pillow import from_array
 
 TOP = 5
@@ -142,7 +143,8 @@ def _objects(
     top = [
         {"class": f"{row['class']} ({box})", "value": row["score"]} for row, box in zip(listed, boxes, strict=True)
     ]
-    notes = [] if top else [f"no object with a score of {LEAST} or more"]
+    notes = [kept.text(note) for note in doubts(kept.net, how)]
+    notes += [] if top else [f"no object with a score of {LEAST} or more"]
     return {"measure": "probability", "top": top, "notes": notes}
 
 

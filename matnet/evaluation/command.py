@@ -158,8 +158,10 @@ def data_of(options: argparse.Namespace, task: str) -> Any:
     return found
 
 
-def report(run: Run, task: type[Task], options: argparse.Namespace, advice: Callable[[], str]) -> ExitStatus:
+def report(run: Run, task: Task, options: argparse.Namespace, advice: Callable[[], str]) -> ExitStatus:
     """Print the tables, or JSON with `--json`, on stdout, and notes and errors on stderr. Returns the exit status.
+
+    The notes about the data set are left out: they are said before the run.
 
     advice: how to find the cause of doubtful figures.
     """
@@ -177,7 +179,7 @@ def report(run: Run, task: type[Task], options: argparse.Namespace, advice: Call
         if options.json:
             with atomic_write(options.json) as file:
                 file.write(f"{text}\n".encode())
-    lines = [*run.notes, *run.unreadable]
+    lines = [*(note for note in run.notes if note not in task.data.notes), *run.unreadable]
     if run.unreadable:
         count = len(run.unreadable)
         lines.append(f"{count} unreadable image{'s' if count > 1 else ''} or folders left out of the figures")
