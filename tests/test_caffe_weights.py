@@ -181,14 +181,14 @@ def test_a_bilinear_filler_stands_in_for_weights(tmp_path: Path) -> None:
 
 
 def test_all_layers_without_weights_are_listed(tmp_path: Path) -> None:
-    layers = {"conv": ALL["c"], "r": [floats(3)], "ip": ALL["ip"][:1], "up": ALL["up"] * 2}
+    layers = {"conv": ALL["c"], "r": [floats(3)], "ip": ALL["ip"][:1], "up": ALL["up"] * 2, "tail": ALL["c"]}
     with pytest.raises(FileFormatError) as caught:
         attached(tmp_path, TEXT, layers)
     lines = str(caught.value).splitlines()
     assert "(4)" in lines[0] and "wrong or missing weights" in lines[0]
-    assert lines[5].endswith(": conv"), "weights that nobody takes, perhaps of a layer with another name"
+    assert lines[5].endswith(": tail"), "weights that nobody takes, perhaps of a layer with another name"
     for line, fragment in zip(lines[1:5], [
-            "layer 'c' (Convolution): the file has no layer with this name",
+            "layer 'c' (Convolution): the file has no layer with this name; nearest unused names: conv",
             "layer 'r' (ReLU): the file has 1 blobs (3), but the layer needs 0",
             "layer 'up' (Deconvolution): the file has 2 blobs (2x2x3x3, 2x2x3x3), but the layer needs 1",
             "layer 'ip' (InnerProduct): the file has 1 blobs (4x9), but the layer needs 2"], strict=True):

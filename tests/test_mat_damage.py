@@ -88,7 +88,7 @@ def test_cut_anywhere(tmp_path: Path, source: Path) -> None:
         try:
             found = list(read_mat(path))
         except FileFormatError as error:
-            assert re.match(rf"{path}: .*(empty|cut)", str(error)), error
+            assert re.match(rf"{path}: .*(empty|cut|truncated)", str(error)), error
         else:
             assert size == 128 and found == [] and source != HDF5, (size, found, names)
 
@@ -311,7 +311,7 @@ def test_references_to_the_same_values_again_and_again(tmp_path: Path) -> None:
         below = file.create_dataset("level0", data=np.ones((1, 1)))
         for level in range(1, 11):
             below = cell_of(file, f"level{level}", *[below] * 10)
-    with pytest.raises(FileFormatError, match="10,001 elements"):
+    with pytest.raises(FileFormatError, match="10,001 .*references"):
         read_mat(path)
 
 

@@ -76,7 +76,7 @@ def test_scores_of_another_number_than_the_classes(capsys: pytest.CaptureFixture
     for verb in ("predict", "eval", "doctor"):
         images = [TEST] if verb == "doctor" else IMAGES[verb]
         assert status_of(verb, "digits-lenet", *images, "--scores", "ip1") == 2
-        assert_line(capsys.readouterr().err, "10 classes", "'ip1'", "64", "--scores")
+        assert_line(capsys.readouterr().err, "10 class names", "'ip1'", "64", "--scores")
 
 
 @pytest.mark.process

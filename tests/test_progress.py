@@ -154,4 +154,4 @@ def test_an_evaluation_without_a_bar(stream: type[io.StringIO], options: list[st
     with redirect_stderr(stream()) as told:
         assert eval_command.main(["--backend", "numpy", *options]) == 0
     assert "%|" not in told.getvalue() and "\r" not in told.getvalue()
-    assert_line(told.getvalue(), "labels", "classes", "name")
+    assert_line(told.getvalue(), "labels", "by name", "classes")

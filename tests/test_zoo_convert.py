@@ -250,7 +250,7 @@ def test_the_zip_file_of_a_gist_becomes_a_model(tmp_path: Path, home: Path) -> N
 
 
 REFUSED = {
-    "no readme": (lambda folder: folder.mkdir(), "holds no readme.md"),
+    "no readme": (lambda folder: folder.mkdir(), "no readme.md"),
     "no info": (lambda folder: caffe_folder(folder, "# A title\n"), "has none of name, caffemodel"),
     "two definitions": (lambda folder: caffe_folder(folder, TINY, "a.prototxt", "b.prototxt"), "several prototxt"),
     "no good file name": (lambda folder: caffe_folder(folder, fenced(caffemodel="../../x")), "expected a file name"),
