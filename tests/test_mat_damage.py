@@ -311,7 +311,7 @@ def test_references_to_the_same_values_again_and_again(tmp_path: Path) -> None:
         below = file.create_dataset("level0", data=np.ones((1, 1)))
         for level in range(1, 11):
             below = cell_of(file, f"level{level}", *[below] * 10)
-    with pytest.raises(FileFormatError, match="10,001 .*references"):
+    with pytest.raises(FileFormatError, match=r"10,001 .*references"):
         read_mat(path)
 
 
