@@ -176,9 +176,10 @@ def make_folder(folder: PathLike) -> None:
 
 def _make_folder(folder: Path, make: bool) -> None:
     try:
+        real = Path(os.path.realpath(folder))  # of a link, the folder that it leads to, which need not exist yet
         if make:
-            folder.mkdir(parents=True, exist_ok=True)
-        here = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+            real.mkdir(parents=True, exist_ok=True)
+        here = next(part for part in (real, *real.parents) if part.exists())
         writable = os.access(here, os.W_OK | os.X_OK)
         problem = f"{here} is a file" if not here.is_dir() else "" if writable else f"{here} is read-only"
     except (OSError, ValueError) as error:

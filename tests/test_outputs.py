@@ -20,7 +20,15 @@ import matnet
 from matnet import convert, diff, kinds, run, show
 from matnet.command_line import run_command
 from matnet.errors import FileFormatError, MatnetError
-from matnet.files import atomic_path, atomic_write, check_folder, check_outputs, existing_file, temporary_folder
+from matnet.files import (
+    atomic_path,
+    atomic_write,
+    check_folder,
+    check_outputs,
+    existing_file,
+    make_folder,
+    temporary_folder,
+)
 from matnet.kinds import (
     CAFFE_BLOB,
     CAFFEMODEL,
@@ -41,6 +49,7 @@ from matnet.kinds import (
     ZIP,
     kind_of,
 )
+from matnet.torch.package import _put
 from tests.conftest import DATA
 
 CAFFE = DATA / "caffe/net_alexnet"
@@ -446,6 +455,20 @@ def test_outputs_are_checked_through_links_that_lead_nowhere_yet(tmp_path: Path)
     with pytest.raises(FileFormatError, match="none"):
         check_outputs([(tmp_path / "none/new", JSON)])
     check_outputs([("/dev/null", JSON), ("/dev/null", TEXT), (None, MAT)], ["/dev/null"])
+
+
+def test_folders_are_made_through_links_that_lead_nowhere_yet(tmp_path: Path) -> None:
+    """Of drawings and plots, and of a PyTorch package, which is moved there as a whole."""
+    for name in ("drawn", "package"):
+        (tmp_path / name).symlink_to(f"{name} to come")
+        check_folder(tmp_path / name)
+    make_folder(tmp_path / "drawn")
+    with temporary_folder(tmp_path / "package") as work:
+        (work / "model.py").touch()
+        assert _put(work, tmp_path / "package") == [tmp_path / "package" / "model.py"]
+    for name in ("drawn", "package"):
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / f"{name} to come").is_dir()
 
 
 @pytest.mark.parametrize(("name", "kind"), [("x.onnx", kinds.MAT), ("x.mat", kinds.ONNX), ("x.PNG", kinds.JSON)])

@@ -210,7 +210,7 @@ def _readme(net: Network, module: Module, chain: Preprocessing | None, error: fl
 def _put(work: Path, target: Path) -> list[Path]:
     """Move the files into the folder and delete obsolete files of an earlier package."""
     if not target.exists():
-        os.replace(work, target)
+        os.replace(work, os.path.realpath(target))  # target may be a link that leads nowhere yet
         return [target / name for name in FILES if (target / name).exists()]
     for name in FILES:
         if (work / name).exists():
