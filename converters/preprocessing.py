@@ -11,7 +11,7 @@ import numpy as np
 
 from matnet.converters.graph.netdef import NetDef
 from matnet.converters.means import fitted_mean, given_values, transforms
-from matnet.converters.options import ConversionOptions
+from matnet.converters.options import ORDERS, ConversionOptions
 from matnet.errors import DataError, FileFormatError, NetworkError, in_words
 from matnet.files import existing_file
 from matnet.formats.mat.values import Cell, StructArray, row
@@ -156,10 +156,11 @@ def classes_struct(net: Network, options: ConversionOptions, sizes: dict[str, Sh
 
     Raises DataError if no output has as many channels as there are classes.
     """
-    if options.labels is not None:
+    order = options.class_names if options.labels is None else str(options.labels)
+    if order in ORDERS and (options.labels is None or not Path(order).exists()):
+        names, descriptions = _imagenet(str(order))
+    elif options.labels is not None:
         names, descriptions = read_labels(options.labels)
-    elif isinstance(options.class_names, str):
-        names, descriptions = _imagenet(options.class_names)
     elif options.class_names is not None:
         names = descriptions = list(options.class_names)
     else:

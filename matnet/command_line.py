@@ -11,8 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
-from matnet.errors import MatnetError, printable, program, worded_for_commands
+from matnet.errors import MatnetError, nearest, printable, program, worded_for_commands
 from matnet.interrupts import INTERRUPTED, Interrupts
 from matnet.outcomes import ExitStatus
 
@@ -84,9 +85,23 @@ def command_parser(verb: str, *forms: str, description: str, epilog: str | None 
     """A parser with the common options. forms: the usage after `matnet VERB [options]`, one line each."""
     spelled = [f"%(prog)s [options] {form}".rstrip() for form in forms]
     usage = "\n       ".join(spelled) or None
-    return argparse.ArgumentParser(
+    return CommandParser(
         parents=[common_options()], prog=program(verb), usage=usage, description=description, epilog=epilog
     )
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Names the options that are similar to an unknown one. It takes no abbreviations.
+
+    `--color` of one command would otherwise be `--color-format` of another.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        unknown = re.search("--[^ =]+", message) if message.startswith("unrecognized arguments") else None
+        super().error(message + (nearest(unknown[0], self._option_string_actions) if unknown else ""))
 
 
 def common_options() -> argparse.ArgumentParser:

@@ -28,6 +28,8 @@ from matnet.meta.transposed import flipped_inputs
 from matnet.stated_options import parse_stated, refuse_idle, stated
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from matnet.images import Preprocessing
     from matnet.network import Network
 
@@ -158,20 +160,37 @@ def _refuse_other_range(found: Preprocessing, options: argparse.Namespace) -> No
 def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> None:
     """Warn if `--mean` (`text`) or `--color` seem to be in the reversed channel order."""
     mean = given.get("mean")
-    if text is not None and mean is not None and mean.shape == (3,) and mean[2] - mean[0] > 2:
-        shown, reverse = (" ".join(f"{value:g}" for value in values) for values in (mean, mean[::-1]))
+    if text is not None and mean is not None and is_bluish(mean):
         if Path(text).is_file() and Path(text).suffix.lower() != ".mat":
-            log.warning(_bluish_file(net, text, shown, reverse))
+            log.warning(_bluish_file(net, text, *_both_orders(mean)))
         else:
-            log.warning(
-                "--mean %s is read as R G B, which is unusually blue; if it is B G R, give --mean %s", shown, reverse
-            )
-    of_file = text is None or Path(text).is_file()
-    if given.get("color") == "bgr" and of_file and flipped_inputs(net):
+            warn_of_bluish(mean)
+    if given.get("color") == "bgr" and flipped_inputs(net):
+        of_file = text is None or Path(text).is_file()
         log.warning(
             "--color bgr: the first filters of this network were converted to R, G, B when its Caffe files were read; "
-            "omit --color, or give with --mean the values that the Caffe network subtracts from R, G, B"
+            "omit --color%s",
+            ", or give with --mean the values that the Caffe network subtracts from R, G, B"
+            if of_file
+            else " unless the Caffe network was trained on R, G, B",
         )
+
+
+def is_bluish(mean: Sequence[float] | np.ndarray) -> bool:
+    """Whether a mean in the order R, G, B has more blue than red, unlike that of photographs."""
+    return len(mean) == 3 and float(mean[2]) - float(mean[0]) > 2
+
+
+def warn_of_bluish(mean: Sequence[float] | np.ndarray) -> None:
+    """Warn that a mean of three numbers `is_bluish`."""
+    log.warning(
+        "--mean %s is read as R G B, which is unusually blue; if it is B G R, give --mean %s", *_both_orders(mean)
+    )
+
+
+def _both_orders(mean: Sequence[float] | np.ndarray) -> tuple[str, str]:
+    shown, reverse = (" ".join(f"{value:g}" for value in values) for values in (mean, mean[::-1]))
+    return shown, reverse
 
 
 def _bluish_file(net: Network, path: str, shown: str, reverse: str) -> str:

@@ -294,6 +294,8 @@ def test_labels_and_class_names(tmp_path: Path) -> None:
     assert list(classes["description"]) == ["tench, Tinca tinca", "goldfish", "sheepdog", "husky"]
     classes = network_with(tmp_path, class_names=["background", "cat", "dog", "cow"]).meta["classes"]
     assert list(classes["name"]) == list(classes["description"]) == ["background", "cat", "dog", "cow"]
+    with pytest.raises(DataError, match="1000 classes"):
+        network_with(tmp_path, labels="ilsvrc12")
 
 
 LABELS = {

@@ -377,4 +377,4 @@ def test_the_line_that_eval_prints_keeps_every_option_of_both() -> None:
 def test_what_is_not_tried_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_command(doctor.main, [str(MODEL), str(DIGITS), "--try", "colour"])
-    assert stopped.value.code == 2
+    assert stopped.value.code == 2 and "channel order, mean" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from matnet import convert, diff, features, predict
 from matnet import eval as evaluation
 from matnet.command_line import run_command
 from matnet.conversion_arguments import conversion_options
+from matnet.datasets import load_images
 from matnet.doctor.meta_checks import meta_findings
 from matnet.errors import DataError, nearest_names
 from matnet.image_arguments import parsed, preprocessing_from
@@ -269,6 +270,32 @@ def test_the_doctor_names_both_the_order_and_the_mean_of_a_converted_network_wit
     assert ["--color-format rgb" in text for text in remedies] == [False, True, False]
     assert ["--color-format bgr" in text for text in remedies] == [False, False, True]
     assert all("--color bgr --mean 125.5" in text for text in remedies[1:])
+    assert all(text.startswith("--mean 125.5 123 113.5") for text in remedies), "the mean alone may be reversed"
+
+
+@pytest.mark.parametrize("mean, blue", [("104,117,123", True), ("123,117,104", False), ("73", False)])
+def test_a_bluish_mean_is_doubted_by_the_conversion_that_keeps_it(
+    mean: str, blue: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = answer(capsys, convert.main, CAFFE / "deploy.prototxt", "--mean-values", mean)
+    assert status == 0 and ("--mean 123 117 104" in said) == blue
+
+
+def test_an_option_is_not_abbreviated_and_its_nearest_names_are_given(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--color rgb` of predict is the default for Caffe files; `--color-format rgb` of convert is not."""
+    with pytest.raises(SystemExit):
+        answer(capsys, convert.main, model, "--color", "rgb")
+    assert "--color-format" in capsys.readouterr().err.split("nearest")[1]
+    with pytest.raises(SystemExit):
+        answer(capsys, convert.main, model, "--classes=ilsvrc12")
+    assert "--class-names" in capsys.readouterr().err.split("nearest")[1]
+
+
+def test_a_list_that_does_not_exist_is_named_as_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"lables\.txt: no such"):
+        load_images(tmp_path / "lables.txt", root=tmp_path)
 
 
 def test_three_names_for_diff_are_answered_with_the_form_of_a_pair(

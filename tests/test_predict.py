@@ -309,6 +309,7 @@ def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptur
         (["--mean", "123", "117", "104"], []),
         (["--mean", "104", "117", "123"], ["--mean 104 117 123"]),
         (["--color", "bgr"], ["--color bgr"]),
+        (["--color", "bgr", "--mean", "123", "117", "104"], ["--color bgr"]),
     ):
         caplog.clear()
         preprocessing_from(net, parsed(predict.parser(), ["net.mat", "a.png", *arguments]))

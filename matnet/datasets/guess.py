@@ -63,6 +63,8 @@ def load(path: str | os.PathLike[str], kind: str | None = None, **options: Any) 
     if kind is None:
         kind, reason = guess(target)
     options = {name: value for name, value in options.items() if value is not None}
+    if "root" in options and not target.exists():
+        raise DataError(f"{path}: no such list of images; check the name and the folder")
     if "root" in options and (kind == "coco-objects" or not target.is_file()):
         root = in_words("root=", "--root")
         raise DataError(f"{path}: not a list file, so {root} has no effect; leave it out")

@@ -57,7 +57,10 @@ def _knobs(text: str) -> tuple[str, ...]:
     from matnet.errors import nearest
 
     wanted = tuple(part.strip() for part in text.split(","))
+    known = (*KNOBS, LABELS)
     for name in wanted:
-        if name not in (*KNOBS, LABELS):
-            raise argparse.ArgumentTypeError(f"unknown change {name!r}{nearest(name, (*KNOBS, LABELS))}")
+        if name not in known:
+            raise argparse.ArgumentTypeError(
+                f"unknown change {name!r}{nearest(name, known)}; known: {', '.join(known)}"
+            )
     return wanted
