@@ -352,6 +352,12 @@ def test_an_array_with_channels_last_is_refused(digits: Network) -> None:
             net(array)
 
 
+@pytest.mark.parametrize("image", ["photo.png", Path("photo.png")])
+def test_an_image_in_place_of_an_array_is_answered_with_prepare(image: Any, digits: Network) -> None:
+    with pytest.raises(ShapeError, match=r"net\.prepare\(image\)"):
+        digits(image)
+
+
 @pytest.mark.parametrize("outputs", [3, [3], ["p", None], object()])
 def test_outputs_that_are_no_names_are_refused(outputs: Any) -> None:
     with pytest.raises(NetworkError, match="names"):

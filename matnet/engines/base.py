@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.engines.options import EngineOptions
-from matnet.errors import EngineError, NetworkError, OutOfMemoryError, ShapeError, nearest
+from matnet.errors import EngineError, NetworkError, OutOfMemoryError, ShapeError, in_words, nearest
 from matnet.files import in_memory
 from matnet.inference import AT_INFERENCE, PROBABILITIES
 from matnet.meta.inputs import InputFacts
@@ -230,7 +230,9 @@ def lies_on_gpu(array: Any) -> bool:
 def check_activation(found: Any, what: str) -> None:
     """Raise ShapeError for an array that is not N x C x H x W, is empty, or is not numeric."""
     if found.dtype.kind not in "fiub":
-        raise ShapeError(f"{what}: has type {found.dtype}; expected real numbers")
+        of_image = found.dtype.kind in "USO"
+        advice = in_words("; net.prepare(image) makes them from an image", "") if of_image else ""
+        raise ShapeError(f"{what}: has type {found.dtype}; expected real numbers{advice}")
     if found.ndim != 4:
         raise ShapeError(
             f"{what}: has {found.ndim} dimensions ({text(found.shape) or 'a scalar'}); "
