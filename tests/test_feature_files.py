@@ -9,6 +9,7 @@ import signal
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import h5py
 import numpy as np
@@ -149,6 +150,15 @@ def test_unknown_layers_are_all_named_with_the_nearest_once(
 
 class Killed(BaseException):
     """What ends a run between two batches."""
+
+
+def test_ctrl_c_says_how_to_go_on(
+    net: Network, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Writer, "put", Mock(side_effect=KeyboardInterrupt))
+    with caplog.at_level("INFO"), pytest.raises(KeyboardInterrupt):
+        net.features(folder, "ip1", out=tmp_path / "f.npz")
+    assert "f.npz.part" in caplog.messages[-1] and "same call" in caplog.messages[-1]
 
 
 @pytest.fixture

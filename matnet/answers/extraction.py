@@ -21,7 +21,7 @@ from matnet.answers.running import Batch, Seen, batches
 from matnet.answers.staging import DONE, Staging, Writer
 from matnet.engines import EngineOptions
 from matnet.engines.device import processors
-from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, use_wording, wording
+from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, in_words, use_wording, wording
 from matnet.evaluation.tally import batches_left, described, joined, merged
 from matnet.files import check_outputs
 from matnet.kinds import TEXT
@@ -87,7 +87,12 @@ def extract(
         if chosen:  # so that the remaining rows are computed as in an uninterrupted run
             task = replace(task, options=replace(task.options, runtime=chosen))
         watch = progress(len(pictures), done) if progress is not None else None
-        faults = _compute(task, pictures, rows, staging, remote or workers, watch)
+        try:
+            faults = _compute(task, pictures, rows, staging, remote or workers, watch)
+        except KeyboardInterrupt:
+            again = in_words("the same call", "the same command")
+            log.info("finished images are kept in %s; %s continues", staging.folder, again)
+            raise
     if len(faults) == len(pictures):
         staging.remove()
         named = [faults[row] for row in sorted(faults)]
