@@ -38,6 +38,7 @@ MATCONVNET = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]
 MATCONVNET += [f"metrics/{name}" for name in conformance_cases("metrics")]
 
 
+@pytest.mark.process
 @installed
 @pytest.mark.parametrize("which", ["--all", "outputs"])
 @pytest.mark.parametrize("case", MATCONVNET)

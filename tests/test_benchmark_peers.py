@@ -101,6 +101,7 @@ def test_ours_are_the_default_onnx_runtime_alone_and_all_runtimes(monkeypatch: p
     assert [contender.name for contender in contenders.ours("onnx", "openvino")] == ["matnet-onnx-openvino"]
 
 
+@pytest.mark.process
 def test_a_run_that_nobody_asked_anything_of_counts_its_search(tmp_path: Path) -> None:
     """By hand: 5 calls of 2 s during the search and 195 of 1 s are 205 s; the cache is as it was before."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

@@ -72,6 +72,7 @@ def test_the_flipped_network_gives_the_same_for_the_flipped_image(case: str, tmp
 MTCNN = {f"mtcnn_det{number}": (f"det{number}.prototxt", f"det{number}.caffemodel") for number in (1, 2, 3)}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", sorted(MTCNN))
 def test_mtcnn_as_caffe(name: str, real_data: Path, tmp_path: Path) -> None:
     prototxt, weights = (real_data / "caffe" / name / file for file in MTCNN[name])

@@ -30,6 +30,7 @@ def compare(results: Path, expected: Path) -> None:
             assert_close(full(found[name]), full(reference[name]), TOLERANCE, name)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", CASES)
 def test_every_variable(case: str, tmp_path: Path) -> None:
     folder, out = DATA / case, tmp_path / "out.npz"
@@ -38,6 +39,7 @@ def test_every_variable(case: str, tmp_path: Path) -> None:
     compare(out, folder / "io.npz")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", CASES)
 def test_inputs_and_outputs_as_mat(case: str, tmp_path: Path) -> None:
     folder, out = DATA / case, tmp_path / "out.mat"
@@ -67,6 +69,7 @@ REAL = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", REAL)
 def test_real_networks(name: str, real_data: Path, tmp_path: Path) -> None:
     out, reference = tmp_path / "out.npz", real_data / "reference" / f"{name}.npz"

@@ -34,6 +34,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "GpuDevice", EmulatedDevice)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("which", "precision"), [("--all", "fp32"), ("outputs", "fp32"), ("outputs", "fp16")])
 @pytest.mark.parametrize("case", MATCONVNET)
 def test_matconvnet_cases(case: str, which: str, precision: str, tmp_path: Path) -> None:

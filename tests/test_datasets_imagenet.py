@@ -237,6 +237,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("build", "message"), REFUSED, ids=[build.__name__ for build, _ in REFUSED])
 def test_what_cannot_be_used_is_named(build: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     build(tmp_path)

@@ -138,6 +138,7 @@ def test_demand_05_three_generations_and_three_forms_of_input_are_one_graph(tmp_
 # -- 7: DagNN across versions -----------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_demand_07_properties_of_blocks_come_and_go(tmp_path: Path) -> None:
     """Properties with MatConvNet's defaults may be missing; what it does not know is read past when asked."""
     net = matnet.load(MODEL)
@@ -159,6 +160,7 @@ def test_demand_07_properties_of_blocks_come_and_go(tmp_path: Path) -> None:
 # -- 8: sizes of pooling ----------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_demand_08_pooled_sizes_are_those_of_both_rules_up_to_20() -> None:
     """Caffe: pooling_layer.cpp; MatConvNet: vl_nnpool, floor((H + pads - kernel) / stride) + 1."""
     for size in range(1, 21):
@@ -310,6 +312,7 @@ def test_demand_17_engines_agree_layer_by_layer(model: str) -> None:
 # -- 18: memory -------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_demand_18_variables_that_nobody_asked_for_are_freed() -> None:
     """A chain of 12 layers on 4 MB: asked for one variable, a few of them live at a time; asked for all, all do."""
     net = Network()

@@ -291,6 +291,7 @@ def bomb() -> bytes:
     return header + np.array([15, len(packed)], "<u4").tobytes() + packed
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "made"),
     [
@@ -364,6 +365,7 @@ def test_what_is_missing_is_named_with_the_fields_of_the_page(
     assert "--input-size" not in json.dumps(found) and "--mean" not in json.dumps(found)
 
 
+@pytest.mark.process
 def test_an_upload_that_the_browser_ends_leaves_no_traceback(
     page: Served, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -480,6 +482,7 @@ def test_files_that_are_kept_are_bounded_and_the_oldest_go(page: Served) -> None
     assert page.get(f"/api/files/{tokens[-1]}").status_code == 200
 
 
+@pytest.mark.process
 def test_networks_that_are_kept_are_bounded(page: Served) -> None:
     ids = [page.drop(content(PAIR[0])).json()["id"] for _ in range(10)]
     assert [page.get(f"/api/models/{one}").status_code for one in (ids[0], ids[-1])] == [400, 200]

@@ -127,6 +127,7 @@ def test_text_stays_within_its_box_and_labels_off_all_boxes(name: str) -> None:
             assert not any(inside(corner, box) for corner in corners for box in places.values()), label.text
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", GRAPHS)
 def test_wires_run_around_boxes(name: str) -> None:
     """Every point of every wire lies outside of all boxes."""

@@ -75,6 +75,7 @@ def test_converting_names_the_params(target: str, tmp_path: Path, capsys: pytest
         assert "caffe.caffemodel: weights are not finite" in capsys.readouterr().err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_answers_of_damaged_weights_are_never_fine(
     value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -24,6 +24,7 @@ REFUSED += ("sizes-of-inputs", "sizes-that-are-none", "numbers", "address", "mea
 REFUSED += ("external", "virtual", "link", "soft-link", "large")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(corpus.HOSTILE)))
 def test_a_hostile_file_gives_a_result_or_one_error(file: Path, tmp_path: Path) -> None:
     kind = file.parent.name

@@ -108,6 +108,7 @@ def first_line(tree: ast.Module) -> str:
     return (ast.get_docstring(tree, clean=False) or "").split("\n")[0].strip()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("own", sorted(MAY_IMPORT))
 def test_a_room_imports_only_what_it_may(own: str) -> None:
     inhabitants = [name for name in modules() if room(name) == own]
@@ -154,6 +155,7 @@ print(REGISTRY.dagnn["{name}"].__name__)
     assert name in found.stdout and f"registered by {own}" in found.stdout and found.stdout.split()[-1] == own
 
 
+@pytest.mark.process
 def test_nothing_imports_a_command() -> None:
     wrong = [
         f"{module}, line {item.line}: {item.name}"
@@ -197,6 +199,7 @@ SHARED_NAMES = {
 }
 
 
+@pytest.mark.process
 def test_no_two_classes_share_a_name_without_a_reason() -> None:
     places: dict[str, list[str]] = {}
     for module, tree in modules().items():
@@ -207,6 +210,7 @@ def test_no_two_classes_share_a_name_without_a_reason() -> None:
     assert not shared, "rename all but one, or state the reason in SHARED_NAMES"
 
 
+@pytest.mark.process
 def test_messages_name_the_program_that_the_person_used() -> None:
     """`errors.program` knows whether that is `matnet VERB` or `python -m matnet.VERB`; docstrings may state either."""
     spelled = re.compile(rf"`matnet ({'|'.join(VERBS)})\b|python -m matnet\.({'|'.join(VERBS)})\b(?!\.)")
@@ -222,11 +226,13 @@ def test_messages_name_the_program_that_the_person_used() -> None:
     assert not found
 
 
+@pytest.mark.process
 def test_imports_are_absolute() -> None:
     relative = [name for name in modules() if any(item.name.startswith(".") for item in imports(name))]
     assert not relative
 
 
+@pytest.mark.process
 def test_the_core_needs_numpy_alone() -> None:
     core = [name for name in modules() if room(name) in NUMPY_ALONE]
     outside = {item.name.split(".")[0] for name in core for item in imports(name)} - sys.stdlib_module_names

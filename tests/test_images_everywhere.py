@@ -189,6 +189,7 @@ ANSWERED: dict[str, tuple[Callable[[Path], None], str, tuple[int, int, int]]] = 
 """What makes an image, its name, and the colour that a network of three channels reads."""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ANSWERED)
 @pytest.mark.parametrize("interface", INTERFACES)
 def test_images_that_have_an_answer(

@@ -93,6 +93,7 @@ def test_a_part_of_what_pillow_resizes(image: tuple[int, int], size: tuple[int, 
     np.testing.assert_array_equal(found, box.cut(np.asarray(whole)))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("size", [(256, 256), (40, 90), (61, 33)])
 def test_opencv_itself(size: tuple[int, int]) -> None:
     """Expected: cv2.resize of whatever release is installed; and a part of it, where only that is wanted."""

@@ -168,6 +168,7 @@ def test_the_budget_is_given_back_when_an_image_cannot_be_read(monkeypatch: pyte
     assert PREPARED.load(whole).shape == (3, 5, 7)
 
 
+@pytest.mark.process
 def test_a_colour_image_becomes_gray_in_parts() -> None:
     """The same values as of the whole image at once, which would take 40 bytes for each pixel."""
     import tracemalloc

@@ -293,6 +293,7 @@ HDF5_PROMISES: list[tuple[Callable[[h5py.File], None], str]] = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("build", "message"), HDF5_PROMISES, ids=[case[0].__name__ for case in HDF5_PROMISES])
 def test_promises_of_version_73(tmp_path: Path, build: Callable[[h5py.File], None], message: str) -> None:
     path = tmp_path / "x.mat"

@@ -300,6 +300,7 @@ def test_unwanted_compressed_variables_are_not_inflated(tmp_path: Path) -> None:
         read_mat(path)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("path", ["dncnn3/DnCNN3", "lapsrn_x2/LapSRN_x2", "charscnn_legacy/charscnn"])
 def test_files_of_matlab_itself(real_data: Path, path: str) -> None:
     file = real_data / "matconvnet" / f"{path}.mat"

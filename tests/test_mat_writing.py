@@ -373,6 +373,7 @@ def test_values_that_grow_in_memory_have_a_budget(
         read_mat(path)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_sparse_weights_are_made_full_within_a_budget(version: Literal["5", "7.3"], tmp_path: Path) -> None:
     """Of two files of a kilobyte one asks for 8 GB, the other for 20 matrices of 32 MB."""

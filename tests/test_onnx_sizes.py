@@ -65,6 +65,7 @@ def test_a_network_that_declares_no_size_takes_any(name: str, tmp_path: Path) ->
     assert "imageSize" not in onnx.load(str(tmp_path / "net.onnx")).metadata_props
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not (REAL / "matconvnet").is_dir(), reason="no real networks in $MATNET_REAL_DATA")
 @pytest.mark.parametrize("file", ["dncnn3/DnCNN3.mat", "lapsrn_x2/LapSRN_x2.mat"])
 def test_real_denoisers_and_super_resolution_take_any_size(file: str, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def on_both(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ran
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", MATCONVNET)
 def test_matconvnet_networks(case: str, on_both: list[str], tmp_path: Path) -> None:
     folder, out = DATA / case, tmp_path / "out.npz"

@@ -59,6 +59,7 @@ def test_filters_are_tiles_in_colour(tricolour: Network, tmp_path: Path) -> None
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.process
 def test_filters_of_many_channels_are_refused(digits: Network) -> None:
     assert shown(plots.filters(digits)).ndim == 2  # gray
     with pytest.raises(NetworkError, match="conv2"):

@@ -46,6 +46,7 @@ def photos(tmp_path: Path) -> list[str]:
     return [str(tmp_path / name) for name in ("own.mat", "red.png", "empty.png")]
 
 
+@pytest.mark.process
 def test_boxes_as_json_and_drawn(photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--backend", "numpy", "--top", "1", "--json", "--draw", str(tmp_path / "drawn")]
     assert run_command(predict.main, [*photos, *options]) == 0
@@ -79,6 +80,7 @@ def test_the_least_score_decides(photos: list[str], capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out)["images"][0]["detections"] == []
 
 
+@pytest.mark.process
 def test_an_image_that_cannot_be_read_is_named(
     photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +128,7 @@ def test_a_classifier_draws_no_boxes(photos: list[str], tmp_path: Path, capsys: 
     assert_line(capsys.readouterr().err, "--draw", "only for detectors")
 
 
+@pytest.mark.process
 def test_damaged_weights_end_with_status_2(photos: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Also where every score and box in the list is finite: nothing reaches the class whose bias is NaN here."""
     net = matnet.load(photos[0])
@@ -194,6 +197,7 @@ def test_names_that_are_not_as_many_as_the_scores_are_refused(
     assert not (tmp_path / "drawn").exists()
 
 
+@pytest.mark.process
 def test_names_without_the_background_count_where_its_place_is_known(
     photos: list[str], ssd: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +212,7 @@ def test_names_without_the_background_count_where_its_place_is_known(
     assert_line(capsys.readouterr().err, "background", "class 0", "class 1")
 
 
+@pytest.mark.process
 def test_names_without_the_background_are_refused_where_its_place_is_not_known(
     photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +226,7 @@ def test_names_without_the_background_are_refused_where_its_place_is_not_known(
     assert predicted(capsys, *photos[:2], *named, "--top", "1")[0]["class"] == "object 1"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("names", [(), ("none", *"abcdefghijklmnopqrst")])
 def test_a_background_that_nothing_states_is_class_0_and_said(
     names: tuple[str, ...], photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -290,6 +296,7 @@ def test_weights_that_are_not_finite_end_with_status_2(
     assert "not finite" in told.err and "cannot be read" not in told.out
 
 
+@pytest.mark.process
 def test_results_that_are_not_finite_are_no_unreadable_image(
     photos: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -341,6 +348,7 @@ def test_huge_boxes_are_drawn_as_far_as_the_image(
 # --- options ---
 
 
+@pytest.mark.process
 def test_a_file_that_matnet_did_not_draw_is_not_drawn_over(
     photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -370,6 +378,7 @@ def test_a_file_is_no_folder_to_draw_into(photos: list[str], capsys: pytest.Capt
     assert_line(capsys.readouterr().err, photos[2], "no folder", "--draw FOLDER")
 
 
+@pytest.mark.process
 def test_a_least_score_below_the_limit_of_evaluation_is_obeyed(
     photos: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -407,6 +416,7 @@ def test_a_variable_that_is_no_score_is_refused_by_name(
 # --- in Python ---
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["path", "pixels", "list"])
 def test_detections_in_python(kind: str, photos: list[str]) -> None:
     pixels = np.asarray(Image.open(photos[1]))

@@ -44,6 +44,7 @@ def test_an_image_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (tmp_path / "out.npz").exists()
 
 
+@pytest.mark.process
 def test_a_caffe_network_gets_its_images_in_its_own_order(real_data: Path, tmp_path: Path) -> None:
     """The reference was computed by another implementation from B, G, R blobs; R, G, B gives other scores."""
     folder = real_data / "caffe" / "squeezenet"

@@ -198,6 +198,7 @@ SHOWN = [
 """Every model as JSON, which holds all that is shown, and every fifth in each format."""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("case", "form"), SHOWN)
 def test_every_conformance_model_is_shown(case: str, form: str, capsys: pytest.CaptureFixture[str]) -> None:
     model = MODELS / case / "model.mat"
@@ -208,6 +209,7 @@ def test_every_conformance_model_is_shown(case: str, form: str, capsys: pytest.C
         assert json.loads(shown)["file"] == str(model)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("file", "field"),
     [

@@ -93,6 +93,7 @@ def test_every_model_has_a_page(generate: ModuleType, monkeypatch: pytest.Monkey
         assert f"[{card.name}]({card.name}.md)" in pages["models/index.md"]
 
 
+@pytest.mark.process
 def test_a_page_of_a_model_has_its_drawing_and_layers(generate: ModuleType) -> None:
     (card,) = (card for card in cards_in(DOCS.parent / "models") if card.name == "digits-lenet")
     drawing, layers = generate.structure(card)

@@ -85,6 +85,7 @@ def test_fields_that_were_ignored_are_not_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.forward(x)["y"], net.forward(x)["y"])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", CASES)
 def test_a_definition_without_weights_comes_back_alone(case: str, tmp_path: Path) -> None:
     """Through a .mat file; with the original weights it then computes what Caffe did."""
@@ -361,6 +362,7 @@ def test_opencv_computes_the_same_from_files_with_fields_of_forks(tmp_path: Path
 SIMPLENN = ["sn_conv_groups", "sn_alexnet", "sn_conv_fc", "sn_bnorm", "sn_pool_max", "sn_lrn", "sn_convt_crop"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", SIMPLENN)
 def test_simplenn_files(case: str, tmp_path: Path) -> None:
     """A file from MATLAB: written for Caffe and converted back it computes the same, or says which layers cannot."""

@@ -305,6 +305,7 @@ def test_eval_prints_the_way(swift: list[str], capsys: pytest.CaptureFixture[str
     assert "onnx (onnxruntime) on cpu" in capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_a_resumed_run_goes_on_in_the_way_of_its_first_part(
     swift: list[str], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -331,6 +332,7 @@ def test_a_resumed_run_goes_on_in_the_way_of_its_first_part(
     assert (row["runtime"], row["top1_error"]) == (whole["runtime"], whole["top1_error"])
 
 
+@pytest.mark.process
 def test_workers_and_published_tables_keep_the_default(swift: list[str]) -> None:
     from matnet.datasets import ImageList
     from matnet.evaluation.flow import planned, run

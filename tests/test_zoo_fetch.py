@@ -106,6 +106,7 @@ FATAL: dict[str, tuple[Behaviour, str, int]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", FATAL)
 def test_fatal(case: str, cache: Path) -> None:
     behaviour, reason, requests = FATAL[case]
