@@ -29,12 +29,12 @@ from matnet.evaluation.command import (
     data_of,
     embedded_data,
     embedded_model,
+    refuse_idle_sizes,
     report,
     require_data,
     task_name,
 )
 from matnet.evaluation.config import BATCH_SIZE
-from matnet.evaluation.detectors import refuse_idle_sizes
 from matnet.evaluation.flow import Sharing, planned, run
 from matnet.evaluation.progress import progress
 from matnet.evaluation.resume import Interrupted, unfinished

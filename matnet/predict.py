@@ -24,7 +24,7 @@ from matnet.arguments import (
 )
 from matnet.command_line import command_parser, run_command, say
 from matnet.errors import NetworkError, printable
-from matnet.evaluation.detectors import LEAST, detects, refuse_idle_sizes
+from matnet.evaluation.detectors import LEAST, detects
 from matnet.files import check_folder, check_outputs, make_folder
 from matnet.finite import weights_not_finite
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
@@ -114,6 +114,7 @@ def _detect(net: Network, options: argparse.Namespace) -> int:
     """Detect, print and draw the objects in each image; returns the exit status."""
     from matnet.answers.detect import detect, draw, drawn_files
     from matnet.answers.pictures import pictures_of
+    from matnet.evaluation.command import refuse_idle_sizes
 
     whole = f"{net.source} is a detector and processes one uncropped image at a time; omit the option"
     refuse_idle(options, ["batch_size", "crops"], whole)

@@ -11,16 +11,21 @@ from typing import Any
 
 from matnet.arguments import add_sharing, positive
 from matnet.errors import DataError
+from matnet.evaluation.detectors import LIMITS, detector_of
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks import TASKS, Task
 from matnet.files import atomic_write, models_folder
 from matnet.image_arguments import add_classes
+from matnet.meta import normalization_of
+from matnet.network import Network
 from matnet.outcomes import ExitStatus, Outcome, Status
 from matnet.stated_options import refuse_idle
 from matnet.zoo import UnknownModelError, card_of, find_card
 
 OPTIONS = tuple(dict.fromkeys(name for kind in TASKS.values() for name in kind.options))
 """Options of some tasks only."""
+RESIZING = ("imresize", "opencv", "opencv-float")
+"""Resampling methods for detectors with RoI pooling (`Preprocessing.within`)."""
 
 
 def embedded_model() -> Path:
@@ -156,6 +161,24 @@ def data_of(options: argparse.Namespace, task: str) -> Any:
     if task in ("segmentation", "edges"):
         found = found.check()
     return found
+
+
+def refuse_idle_sizes(net: Network, options: argparse.Namespace) -> None:
+    """Raise MatnetError for options without effect on a detector with RoI pooling, which keeps the aspect ratio.
+
+    --input-size is accepted if the network's file states no size, because preprocessing then asks for it.
+    """
+    if detector_of(net, options.scores).lists:
+        return
+    if options.resize not in (None, *RESIZING):
+        why = f"{net.source} takes images of any size; give one of {', '.join(RESIZING)}, or omit the option"
+        refuse_idle(options, ["resize"], why)
+    try:
+        normalization_of(net, channels=3, mean=(0.0,))
+    except DataError:
+        return
+    pixels = f"{LIMITS.shorter} pixels on the shorter side, or {LIMITS.longest} on the longer one"
+    refuse_idle(options, ["input_size", "image_size"], f"{net.source} takes images of {pixels}; omit the option")
 
 
 def report(run: Run, task: Task, options: argparse.Namespace, advice: Callable[[], str]) -> ExitStatus:

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matnet.errors import DataError, MatnetError, NetworkError, in_words
-from matnet.meta import image_input, normalization_of
+from matnet.errors import MatnetError, NetworkError, in_words
+from matnet.meta import image_input
 from matnet.network import Layer, Network
 from matnet.ops.base import InputKind
 from matnet.ops.combine import Scale
 from matnet.ops.extensions.suppression import PIXELS, keep_best
-from matnet.stated_options import refuse_idle
 
 if TYPE_CHECKING:
-    import argparse
-
     from matnet.images import Preprocessing
 
 log = logging.getLogger(__name__)
@@ -48,8 +45,6 @@ GREATEST_CLASS = 1 << 24
 LIMITS = DetectionLimits()
 LEAST = 0.5
 """The lowest score that `matnet predict` lists."""
-RESIZING = ("imresize", "opencv", "opencv-float")
-"""Resampling methods for detectors with RoI pooling (`Preprocessing.within`)."""
 
 
 @dataclass(frozen=True)
@@ -314,24 +309,6 @@ def whole_images(net: Network, detector: Detector, preprocessing: Preprocessing)
         return preprocessing
     log.info("%s: images are resized whole, not cropped, because the boxes are relative to the whole image", net.source)
     return replace(preprocessing, keep_aspect=False, crop_fraction=(1.0, 1.0))
-
-
-def refuse_idle_sizes(net: Network, options: argparse.Namespace) -> None:
-    """Raise MatnetError for options without effect on a detector with RoI pooling, which keeps the aspect ratio.
-
-    --input-size is accepted if the network's file states no size, because preprocessing then asks for it.
-    """
-    if detector_of(net, options.scores).lists:
-        return
-    if options.resize not in (None, *RESIZING):
-        why = f"{net.source} takes images of any size; give one of {', '.join(RESIZING)}, or omit the option"
-        refuse_idle(options, ["resize"], why)
-    try:
-        normalization_of(net, channels=3, mean=(0.0,))
-    except DataError:
-        return
-    pixels = f"{LIMITS.shorter} pixels on the shorter side, or {LIMITS.longest} on the longer one"
-    refuse_idle(options, ["input_size", "image_size"], f"{net.source} takes images of {pixels}; omit the option")
 
 
 # -- the names of classes ---------------------------------------------------------------------------
