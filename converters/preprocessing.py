@@ -157,7 +157,7 @@ def classes_struct(net: Network, options: ConversionOptions, sizes: dict[str, Sh
     Raises DataError if no output has as many channels as there are classes.
     """
     order = options.class_names if options.labels is None else str(options.labels)
-    if order in ORDERS and (options.labels is None or not Path(order).exists()):
+    if order in ORDERS and (options.labels is None or not Path(order).is_file()):
         names, descriptions = _imagenet(str(order))
     elif options.labels is not None:
         names, descriptions = read_labels(options.labels)

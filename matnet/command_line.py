@@ -101,7 +101,14 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         unknown = re.search("--[^ =]+", message) if message.startswith("unrecognized arguments") else None
-        super().error(message + (nearest(unknown[0], self._option_string_actions) if unknown else ""))
+        super().error(message + (nearest(unknown[0], _options_of(self)) if unknown else ""))
+
+
+def _options_of(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a parser and of its subcommands."""
+    ways = [action.choices or {} for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    below = [option for way in ways for each in way.values() for option in _options_of(each)]
+    return [*parser._option_string_actions, *below]
 
 
 def common_options() -> argparse.ArgumentParser:

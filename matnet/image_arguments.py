@@ -160,7 +160,8 @@ def _refuse_other_range(found: Preprocessing, options: argparse.Namespace) -> No
 def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> None:
     """Warn if `--mean` (`text`) or `--color` seem to be in the reversed channel order."""
     mean = given.get("mean")
-    if text is not None and mean is not None and is_bluish(mean):
+    low, high = given.get("input_range") or (0.0, 255.0)
+    if text is not None and mean is not None and is_bluish(mean, high - low):
         if Path(text).is_file() and Path(text).suffix.lower() != ".mat":
             log.warning(_bluish_file(net, text, *_both_orders(mean)))
         else:
@@ -176,9 +177,12 @@ def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> Non
         )
 
 
-def is_bluish(mean: Sequence[float] | np.ndarray) -> bool:
-    """Whether a mean in the order R, G, B has more blue than red, unlike that of photographs."""
-    return len(mean) == 3 and float(mean[2]) - float(mean[0]) > 2
+def is_bluish(mean: Sequence[float] | np.ndarray, greatest: float = 255.0) -> bool:
+    """Whether a mean in the order R, G, B has more blue than red, unlike that of photographs.
+
+    greatest: the value of a white pixel.
+    """
+    return getattr(mean, "shape", (len(mean),)) == (3,) and float(mean[2]) - float(mean[0]) > greatest / 128
 
 
 def warn_of_bluish(mean: Sequence[float] | np.ndarray) -> None:

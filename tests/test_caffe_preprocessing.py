@@ -286,7 +286,7 @@ def test_preprocessing_variants(variant: str, interpolation: str, keeps: bool, t
     assert bool(normalization["keepAspect"][0, 0]) is keeps
 
 
-def test_labels_and_class_names(tmp_path: Path) -> None:
+def test_labels_and_class_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = tmp_path / "synset_words.txt"
     labels.write_text("n01440764 tench, Tinca tinca\nn01443537 goldfish\nn02105855 sheepdog\nn02109961 husky\n\n")
     classes = network_with(tmp_path, labels=labels).meta["classes"]
@@ -294,6 +294,8 @@ def test_labels_and_class_names(tmp_path: Path) -> None:
     assert list(classes["description"]) == ["tench, Tinca tinca", "goldfish", "sheepdog", "husky"]
     classes = network_with(tmp_path, class_names=["background", "cat", "dog", "cow"]).meta["classes"]
     assert list(classes["name"]) == list(classes["description"]) == ["background", "cat", "dog", "cow"]
+    monkeypatch.chdir(tmp_path)
+    Path("ilsvrc12").mkdir()  # of images, perhaps
     with pytest.raises(DataError, match="1000 classes"):
         network_with(tmp_path, labels="ilsvrc12")
 

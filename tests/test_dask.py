@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ import matnet
 from matnet import eval as eval_command
 from matnet.datasets import ImageList
 from matnet.engines import EngineOptions
-from matnet.errors import DataError, EngineError
+from matnet.errors import DataError, EngineError, FileFormatError
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.counters import Counter, OneProcess, counter_for
 from matnet.evaluation.flow import added
@@ -36,6 +38,7 @@ from matnet.metrics import TopK
 
 pytest.importorskip("distributed", reason="Dask's distributed is not installed; it is needed for several processes")
 
+from matnet.evaluation import shards
 from matnet.evaluation.shards import ShardCounter, local_cluster, merged, require_alike, scheduler_at, sendable
 from tests.helpers import assert_line
 
@@ -303,3 +306,10 @@ def test_nobody_without_the_certificate_of_a_local_cluster_can_speak_to_it() -> 
         for page in ("", "status", "info/main/workers.html", "json/identity.json", "health"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5)
+
+
+def test_layers_that_a_worker_refuses_are_its_own_fault() -> None:
+    """A worker that lives on has the layers of earlier runs, perhaps of a file with the same name."""
+    client = SimpleNamespace(register_plugin=Mock(side_effect=FileFormatError("layers.py: a different file")))
+    with pytest.raises(EngineError, match=r"a worker: layers\.py.*restart"):
+        shards._import_on_workers(client, ())

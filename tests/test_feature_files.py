@@ -221,6 +221,39 @@ def test_an_interrupted_run_of_something_else_is_kept(
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("other", ["network", "images"])
+def test_an_interrupted_run_of_an_edited_network_or_other_arrays_is_kept(
+    other: str, net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have the names of the first run: the file's, and image 1 to image 6."""
+    put, images = Writer.put, [np.full((8, 8), number, np.uint8) for number in range(6)]
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Writer, "put", lambda self, rows, *rest: put(self, rows, *rest) if 0 in rows else _kill())
+        net.features(images, "ip1", out=tmp_path / "f.npz", batch_size=2)
+    changed = matnet.load(MODEL)
+    if other == "network":
+        changed.params["ip1f"].value = changed.params["ip1f"].value * 3
+    else:
+        images = images[::-1]
+    with pytest.raises(DataError, match=r"unfinished run with another (model|list of images)"):
+        changed.features(images, "ip1", out=tmp_path / "f.npz", batch_size=2)
+
+
+def _kill() -> None:
+    raise Killed
+
+
+@pytest.mark.process
+def test_a_run_without_a_finished_image_blocks_no_other(
+    net: Network, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Writer, "put", Mock(side_effect=Killed))
+        net.features(folder, "ip1", out=tmp_path / "f.npz")
+    net.features(folder, "conv1", out=tmp_path / "f.npz")
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(("name", "content"), [("key.json", b"[" * 100_000), ("key.json", b""), ("done", b"\1")])
 def test_a_damaged_state_is_begun_anew(
     name: str,

@@ -308,6 +308,7 @@ def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptur
     for arguments, doubted in (
         (["--mean", "123", "117", "104"], []),
         (["--mean", "104", "117", "123"], ["--mean 104 117 123"]),
+        (["--mean", "0.40", "0.44", "0.48", "--input-range", "0", "1"], ["--mean 0.4 0.44 0.48"]),
         (["--color", "bgr"], ["--color bgr"]),
         (["--color", "bgr", "--mean", "123", "117", "104"], ["--color bgr"]),
     ):

@@ -15,6 +15,8 @@ from PIL import Image
 
 import matnet
 from matnet import predict
+from matnet.answers.detect import drawn_files
+from matnet.answers.pictures import Picture
 from matnet.command_line import run_command
 from matnet.datasets import load_voc_objects
 from matnet.errors import DataError, NetworkError
@@ -266,6 +268,19 @@ def test_a_list_of_detections_is_of_the_whole_image(asked: dict[str, Any]) -> No
     assert found.classes == (1, 2)
     np.testing.assert_allclose(found.scores, (1.05, 0.9), atol=1e-3)
     np.testing.assert_allclose(found.boxes, [[15, 1, 48, 6]] * 2)
+
+
+def test_a_list_of_detections_takes_no_mean_image_of_a_crop() -> None:
+    """The mean image was cropped as the images would be, and does not fit whole ones."""
+    net = listing_detector()
+    mean = np.zeros((4, 4, 3), np.float32)
+    with pytest.raises(NetworkError, match=r"mean image.*mean=\(R, G, B\)"):
+        net.detect([np.zeros((8, 64, 3), np.uint8)], mean=mean, keep_aspect=True)
+
+
+def test_drawings_may_go_through_a_link_that_leads_nowhere_yet(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("to come")
+    assert drawn_files(tmp_path / "link", [Picture("a.png", b"")]) == [tmp_path / "link" / "a.png"]
 
 
 def test_an_evaluation_of_lists_resizes_whole_images(tmp_path: Path) -> None:

@@ -222,6 +222,7 @@ def test_a_mirror_and_a_misspelt_name(user: User) -> None:
     assert_line(said, "'tiny alecks'", "tiny-alex")
     said = user.types("matnet.convert", "tiny-alecks", status=2)
     assert "nearest: tiny-alex" in said
+    assert "nearest: --mirror" in user.types("matnet.zoo", "fetch", "tiny-alex", "--miror", status=2)
 
 
 def test_two_processes_that_want_one_model_fetch_it_once(user: User) -> None:

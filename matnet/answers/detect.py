@@ -280,7 +280,7 @@ def drawn_files(folder: Path, images: Sequence[Picture]) -> list[Path]:
     files = [folder / f"{Path(picture.name).stem}.png" for picture in images]
     twice = next((file for file, count in Counter(files).items() if count > 1), None)
     other = in_words("draw", "--draw FOLDER")
-    if os.path.lexists(folder) and not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: is no folder; give one with {other}")
     if twice is not None:
         raise DataError(

@@ -152,6 +152,10 @@ def _key(task: Extraction, pictures: Sequence[Picture]) -> dict[str, str]:
     listed = hashlib.sha256()
     for picture in pictures:
         listed.update(f"{picture.name}\n".encode("utf-8", "surrogateescape"))
+        if isinstance(picture.source, np.ndarray):
+            listed.update(np.ascontiguousarray(picture.source).data)
+        elif isinstance(picture.source, (bytes, bytearray, memoryview)):
+            listed.update(picture.source)
     prepared, options = task.preprocessing, task.options
     mean = b"".join(planes.tobytes() for planes in (prepared.mean, prepared.std) if planes is not None)
     return {

@@ -58,7 +58,7 @@ class Staging:
         known = None
         if staging.folder.is_dir() and staging._ours():
             known = read_record(staging.folder / KEY, dict) if resume else None
-            if known is None or (known == dict(key) and staging._damaged()):
+            if known is None or (known == dict(key) and staging._damaged()) or not staging._begun():
                 shutil.rmtree(staging.folder)
         if staging.folder.exists():
             staging._refuse_foreign(target)
@@ -101,6 +101,11 @@ class Staging:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _begun(self) -> bool:
+        """Whether a row is finished, which another run must not lose."""
+        done = self.folder / "done"
+        return done.is_file() and bool((self.states() == DONE).any())
 
     def _damaged(self) -> bool:
         """Whether the state of this very run is not whole, which a warning says."""

@@ -307,6 +307,11 @@ def whole_images(net: Network, detector: Detector, preprocessing: Preprocessing)
     cropping = preprocessing.keep_aspect or preprocessing.crop_fraction != (1.0, 1.0)
     if not (detector.lists and cropping):
         return preprocessing
+    if any(planes is not None and planes.ndim == 3 for planes in (preprocessing.mean, preprocessing.std)):
+        raise NetworkError(
+            f"{net.source}: its mean image or std image is for cropped images, but a detector that lists boxes takes "
+            f"whole images; give one value per channel with {in_words('mean=(R, G, B)', '--mean R G B')}"
+        )
     log.info("%s: images are resized whole, not cropped, because the boxes are relative to the whole image", net.source)
     return replace(preprocessing, keep_aspect=False, crop_fraction=(1.0, 1.0))
 

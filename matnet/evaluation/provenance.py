@@ -6,8 +6,9 @@ import hashlib
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from functools import cache, lru_cache
 from pathlib import Path
@@ -67,13 +68,19 @@ def provenance(
 
 
 def network_sha256(net: Network) -> str:
-    """The SHA-256 of the network's .mat file, or, without such a file, of its layers and params."""
-    path = whole_file(net)
-    if path is not None:
-        return sha256_once(path)
+    """The SHA-256 of the network's .mat file; of its layers and params if they are not those of such a file."""
+    path, own = whole_file(net), content_sha256(net)
+    return sha256_once(path) if path is not None and own == _content_of(path, *_state(path)) else own
+
+
+def content_sha256(net: Network) -> str:
+    """The SHA-256 of a network's layers and params."""
     digest = hashlib.sha256()
-    for layer in net.layers.values():
-        digest.update(f"{layer.name} {layer.op!r} {layer.inputs} {layer.outputs} {layer.params}\n".encode())
+    with np.printoptions(threshold=sys.maxsize):  # arrays in fields of ops count with all their values
+        for layer in net.layers.values():
+            values = [getattr(layer.op, item.name) for item in fields(layer.op)]
+            what = f"{layer.name} {layer.op!r} {values} {layer.inputs} {layer.outputs} {layer.params}\n"
+            digest.update(what.encode("utf-8", "surrogatepass"))
     for name, param in net.params.items():
         value = np.ascontiguousarray(param.value)
         digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
@@ -89,8 +96,19 @@ def whole_file(net: Network) -> Path | None:
 
 def sha256_once(path: Path) -> str:
     """The SHA-256 of a file, cached until the file changes, because several parts of a run need it."""
-    state = path.stat()
-    return _sha256_of(path, state.st_size, state.st_mtime_ns)
+    return _sha256_of(path, *_state(path))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _content_of(path: Path, size: int, changed: int) -> str:
+    from matnet import load
+
+    return content_sha256(load(path))
 
 
 @lru_cache(maxsize=64)

@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DataError, EngineError, listing
+from matnet.errors import DataError, EngineError, MatnetError, listing
 from matnet.evaluation.config import EvaluationConfig
-from matnet.evaluation.provenance import network_sha256, whole_file
+from matnet.evaluation.provenance import network_sha256, sha256_once, whole_file
 from matnet.evaluation.record import versions
 from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.shard import NetworkSpec, Shard, ShardResult, Survey, score_shard, survey
@@ -184,14 +184,12 @@ def share_network(
     file, else None.
     image: one of the files that workers read, if any. Raises as `require_alike`.
     """
-    from matnet import load
-
     if layer_files:
         _import_on_workers(client, layer_files)
-    path = whole_file(net)
-    if path is not None and network_sha256(sendable(net)) != network_sha256(sendable(load(path))):
-        net, path = sendable(net), None  # edited since it was read
-    spec = NetworkSpec(network_sha256(net), str(path.absolute()) if path is not None else None)
+    sha256, path = network_sha256(net), whole_file(net)
+    if path is not None and sha256 != sha256_once(path):
+        path = None  # edited since it was read
+    spec = NetworkSpec(sha256, str(path.absolute()) if path is not None else None)
     found: Mapping[str, Survey] = client.run(survey, spec, None if image is None else str(Path(image).absolute()), ())
     return spec, None if require_alike(found, image) else _held_by_scheduler(client, net)
 
@@ -200,13 +198,16 @@ def _import_on_workers(client: Any, files: tuple[LayerFile, ...]) -> None:
     """Import the user's layers on every worker, including later ones."""
 
     class ImportLayers(_distributed().WorkerPlugin):  # type: ignore[misc]  # a local class: Dask is optional
-        name = "matnet-layers-" + "-".join(file.sha256[:16] for file in files)
+        name = "matnet-layers"  # one name, so that the scheduler forgets those of earlier runs
 
         def setup(self, worker: Any) -> None:
             run_layer_files(files)
 
     register = getattr(client, "register_plugin", None) or client.register_worker_plugin
-    register(ImportLayers())
+    try:
+        register(ImportLayers())
+    except MatnetError as error:
+        raise EngineError(f"a worker: {error}; workers keep the layers of earlier runs, so restart them") from None
 
 
 def merged(engines: Sequence[EngineInfo], workers: int) -> EngineInfo:
