@@ -205,8 +205,10 @@ def test_no_scheduler_at_the_address() -> None:
 
 
 def test_an_address_that_is_none() -> None:
-    expected = "no Dask scheduler answers at nowhere://x"
-    with pytest.raises(EngineError, match=expected), scheduler_at("nowhere://x", wait=1):
+    expected = "no Dask scheduler answers at nowhere://x:1"
+    with pytest.raises(EngineError, match=expected), scheduler_at("nowhere://x:1", wait=1):
+        pass
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1: has no port"), scheduler_at("127.0.0.1"):
         pass
 
 

@@ -21,7 +21,7 @@ from matnet.meta import class_names
 from matnet.zoo import all_cards, cards, find_card, random_network
 from matnet.zoo.__main__ import main
 from matnet.zoo.cards import read_cards
-from matnet.zoo.convert_named import convert_named
+from matnet.zoo.convert_named import convert_card, convert_named
 from matnet.zoo.fetch import Fetcher
 from matnet.zoo.front_matter import read_front_matter
 from matnet.zoo.model_info import NEEDED_TO_DOWNLOAD, export_info, import_info
@@ -328,3 +328,11 @@ def test_info(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert find_card("mine").prototxt is not None
     main(["info", "gist", "export", "ccnn-fcn8s", str(tmp_path / "more")])
     assert_line(capsys.readouterr().err, "caffemodel, caffemodel_url, sha1")
+
+
+def test_what_a_person_gives_replaces_either_form_of_a_cards_option(tmp_path: Path) -> None:
+    """The card of digits-lenet states class_names and mean_values."""
+    names = [f"digit {chr(ord('a') + number)}" for number in range(10)]
+    (tmp_path / "ten.txt").write_text("\n".join(names))
+    net = convert_card(find_card("digits-lenet"), options={"labels": tmp_path / "ten.txt"})
+    assert list(net.meta["classes"]["description"]) == names

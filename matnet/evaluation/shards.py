@@ -87,6 +87,8 @@ def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
     Raises EngineError if it does not answer, or has no worker, within `wait` seconds.
     """
     distributed = _distributed()
+    if not re.search(r":\d+/?$", address) and not address.startswith("inproc://"):
+        raise EngineError(f"{address}: has no port; give the scheduler's address, such as tcp://10.0.0.5:8786")
     try:
         client = distributed.Client(address, timeout=wait, set_as_default=False)
     except (OSError, asyncio.TimeoutError, ValueError) as error:

@@ -103,6 +103,10 @@ def convert_named(
     return _compared(card, target, tuple(net.source.notes))
 
 
+ALTERNATIVES = ({"labels", "class_names"}, {"mean", "mean_values"})
+"""Options that state the same thing: what a person gives replaces both of a card."""
+
+
 def convert_card(card: Card, fetcher: Fetcher | None = None, options: Mapping[str, Any] | None = None) -> Network:
     """The network of a card, converted from its Caffe files, which are downloaded if necessary; errors as above."""
     return converted(card, None, None, fetcher, options)[0]
@@ -119,7 +123,9 @@ def converted(
     from matnet.converters import convert_caffe
 
     definition_file = Path(prototxt) if prototxt is not None else definition(card)
-    own = {name: value for name, value in card.convert.items() if name not in (options or {})}
+    given = set(options or {})
+    given.update(*(pair for pair in ALTERNATIVES if given & pair))
+    own = {name: value for name, value in card.convert.items() if name not in given}
     needed: dict[str, RemoteFile | Path] = {} if caffemodel is not None else {"caffemodel": _weights(card)}
     needed |= {name: _listed(card, own[name]) for name in FROM_FILES if own.get(name) is not None}
     remote = {name: file for name, file in needed.items() if isinstance(file, RemoteFile)}
