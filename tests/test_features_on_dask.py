@@ -165,8 +165,12 @@ def test_an_edited_network_with_a_layer_of_the_users(cluster: Any, net: Network,
 def test_no_scheduler_at_the_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed")
     command = [str(FOLDER / "digits-lenet.mat"), str(SEVENS[0]), "--layer", "ip1", "--out", str(tmp_path / "f.npz")]
-    assert run_command(features.main, [*command, "--scheduler", "nowhere://x"]) == 2
-    assert "no Dask scheduler answers at nowhere://x" in capsys.readouterr().err
+    for address, said in [
+        ("nowhere://x:1", "no Dask scheduler answers at nowhere://x:1"),
+        ("nowhere://x", "nowhere://x: has no port"),
+    ]:
+        assert run_command(features.main, [*command, "--scheduler", address]) == 2
+        assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
