@@ -38,7 +38,8 @@ from matnet.command_line import run_command
 from matnet.converters import convert_caffe
 from matnet.converters.caffemodel import read_prototxt
 from matnet.errors import FileFormatError, MatnetError
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import JSON
 from matnet.network import Network
 
 GIBIBYTE = 1 << 30
@@ -308,6 +309,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
+    check_outputs([(given.json, JSON), (given.rows, JSON)], [given.source])
     limits = TrialLimits(given.seconds, given.memory, given.operations)
     trials: list[DefinitionTrial] = []
     rows: list[dict[str, Any]] = []

@@ -46,6 +46,8 @@ def convert_caffe(
     size = None if mean is None or mean.shape[1:] == (1, 1) else (mean.shape[1], mean.shape[2])
     builder = build(net_def, chosen, with_weights=caffemodel is not None, mean_size=size)
     net = builder.net
+    named = (prototxt, caffemodel, chosen.mean, chosen.labels)
+    net.source.files = tuple(path for file in named if file is not None and (path := Path(file)).is_file())
     if builder.placeholders and not placeholders:
         net.source.notes.append(f"no caffemodel given: {len(builder.placeholders)} params have no values")
         for name in builder.placeholders:

@@ -71,7 +71,7 @@ def convert(given: argparse.Namespace) -> None:
     if given.out is None:
         say(f"{summary(net)}; nothing written (no --out)")
         return
-    check_outputs([(given.out, MAT)], [net.source.path])
+    check_outputs([(given.out, MAT)], net.source.files)
     log.info(f"writing {given.out}")
     save_network(net, given.out, format=given.format, version=given.mat_version)
     say(f"{given.out}: {summary(net)}")
@@ -171,7 +171,7 @@ def _known_network(given: argparse.Namespace) -> Network:
         of_mat.add("color_format")
     if given.prototxt is not None or given.caffemodel is not None or set(options) - of_mat:
         refuse_idle(given, ["net"], "a Caffe model holds one network")
-        return converted(_card(given), given.prototxt, given.caffemodel, _fetcher(given), options)[0]
+        return converted(_card(given), given.prototxt, given.caffemodel, _fetcher(given), options)
     return _named_and_checked(load(given.source, fetcher=_fetcher(given), **file_options(given)), given)
 
 
@@ -214,8 +214,10 @@ def convert_back(given: argparse.Namespace) -> None:
     from matnet.converters.export.to_caffe import to_caffe
 
     prototxt, caffemodel = caffe_files(given)
-    check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
+    outputs = [(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)]
+    check_outputs(outputs, _read(given))
     net = _network(given)
+    check_outputs(outputs, net.source.files)
     for note in net.source.notes:
         say(note)
     colors = "rgb" if given.color_format == "rgb" else None  # default: undo the flip of the import
@@ -261,7 +263,7 @@ def convert_to_torch(given: argparse.Namespace) -> None:
     from matnet.torch import save_torch
     from matnet.torch.package import refuse_other_files
 
-    refuse_other_files(Path(given.to_torch))  # before the slow import of torch
+    refuse_other_files(Path(given.to_torch), _read(given))  # before the slow import of torch
     net = _network(given)
     for note in net.source.notes:
         say(note)

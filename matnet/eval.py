@@ -44,7 +44,7 @@ from matnet.files import check_outputs
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import JSON
 from matnet.network import Network
-from matnet.stated_options import stated
+from matnet.stated_options import given_texts, stated
 
 log = logging.getLogger("matnet.eval")
 
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         raise MatnetError(f"{options.named} and --model {options.model} both name a model; give one of them")
     options.model = options.model if options.named is None else options.named
     target = None if options.json == "-" else options.json
-    check_outputs([(target, JSON)], [options.model, options.data, options.pairs, options.proposals])
+    check_outputs([(target, JSON)], given_texts(options, ["json", "save"]))
     try:
         return evaluate(options, target)
     except Interrupted as stopped:
@@ -134,7 +134,7 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
     for note in task.data.notes:
         log.info(note)
     state = unfinished(net, config, task, target)
-    if state.path.exists() != options.resume:
+    if state.exists() != options.resume:
         kept = f"found an unfinished run in {state.path}; use --resume to continue it"
         log.info("--resume: no unfinished run found; starting from the beginning" if options.resume else kept)
     result = run(

@@ -45,6 +45,7 @@ class Source:
     format: str = "dagnn"  # simplenn, dagnn or caffe
     notes: list[str] = field(default_factory=list)  # decisions made while reading
     chosen: str = ""  # selection within the file, if the path alone loads another network
+    files: tuple[Path, ...] = ()  # every file that was read
 
     def __str__(self) -> str:
         return str(self.path) if self.path else "network"

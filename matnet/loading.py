@@ -152,6 +152,7 @@ def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
         except MatnetError as error:
             raise type(error)(str(error).replace(str(file), called)) from None
     net.source.path = Path(given) if isinstance(given, str) else None
+    net.source.files = (net.source.path,) if net.source.path is not None else ()
     return net
 
 

@@ -245,7 +245,7 @@ def main(argv: list[str] | None = None) -> int:
     check_outputs([(output, kind)], [options.model, options.input])
     arrays.refuse_to_replace_other_arrays(output)
     net = network_as_in_file(options.model, options)
-    check_outputs([(output, kind)], [net.source.path])
+    check_outputs([(output, kind)], net.source.files)
     if is_images(options.input):
         images = image_input(net, options)
     else:

@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     outputs = [(options.svg, SVG), (options.html, HTML), (options.dot, DOT)]
     check_outputs(outputs, [options.model])
     net = network_from(options.model, options)
-    check_outputs(outputs, [net.source.path])
+    check_outputs(outputs, net.source.files)
     batch = options.batch_size or (_declared_batch(net) if options.format in ("matconvnet", "latex") else 1)
     inputs = input_shapes(net, batch, given_sizes(options), options.channels)
     table = network_table(net, batch, inputs=inputs)

@@ -78,3 +78,16 @@ def refuse_idle(options: argparse.Namespace, names: Iterable[str], why: str) -> 
     given = stated(options, names)
     if given:
         raise MatnetError(f"{', '.join(given)}: {why}")
+
+
+def given_texts(options: argparse.Namespace, besides: Iterable[str]) -> list[str | Path]:
+    """All texts and paths among the arguments, except those of the attributes `besides`: the possible inputs."""
+    found: list[str | Path] = []
+    waiting = [value for name, value in vars(options).items() if name not in (*besides, "stated")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (str, Path)):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+    return found

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +25,7 @@ from matnet import eval as eval_command
 from matnet.datasets import ImageList
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, EngineError, FileFormatError
+from matnet.evaluation import record
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.counters import Counter, OneProcess, counter_for
 from matnet.evaluation.flow import added
@@ -35,11 +36,20 @@ from matnet.evaluation.tasks import Classification
 from matnet.files import models_folder
 from matnet.images import Preprocessing
 from matnet.metrics import TopK
+from matnet.ops.activation import ReLU
 
 pytest.importorskip("distributed", reason="Dask's distributed is not installed; it is needed for several processes")
 
 from matnet.evaluation import shards
-from matnet.evaluation.shards import ShardCounter, local_cluster, merged, require_alike, scheduler_at, sendable
+from matnet.evaluation.shards import (
+    ShardCounter,
+    local_cluster,
+    merged,
+    require_alike,
+    scheduler_at,
+    sendable,
+    share_network,
+)
 from tests.helpers import assert_line
 
 pytestmark = [
@@ -315,3 +325,24 @@ def test_layers_that_a_worker_refuses_are_its_own_fault() -> None:
     client = SimpleNamespace(register_plugin=Mock(side_effect=FileFormatError("layers.py: a different file")))
     with pytest.raises(EngineError, match=r"a worker: layers\.py.*restart"):
         shards._import_on_workers(client, ())
+
+
+def test_a_layer_that_a_notebook_defines_again_is_another_network(net: matnet.Network) -> None:
+    """A worker that lives on keeps the compiled network under its spec. It cannot read the layer from the file."""
+
+    def defined(factor: float) -> Any:
+        """The class as a cell of a notebook defines it: the same name and fields each time."""
+        code = {"factor": factor, "__module__": "__main__", "__qualname__": "Own", "__annotations__": {}}
+        return dataclass(frozen=True)(type("Own", (ReLU,), code))
+
+    client = Mock()
+    client.run.return_value = {"worker": Survey(True, True, record.versions())}
+    specs = []
+    for kind in (None, defined(1.0), defined(2.0)):
+        edited = net.copy()
+        layer = next(layer for layer in edited.layers.values() if type(layer.op) is ReLU)
+        if kind is not None:
+            layer.op = kind()
+        specs.append(share_network(client, edited, (), None)[0])
+    assert specs[0].path is not None and specs[0].code == ""
+    assert specs[1].path is None and specs[1] != specs[2] and specs[1].sha256 == specs[2].sha256

@@ -5,6 +5,7 @@ digits-lenet's mistakes on its 355 test images are those that OpenCV counts (see
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -99,6 +100,29 @@ def test_a_network_of_no_file_is_known_by_its_weights(images: ImageList, preproc
     param.value = param.value + 1
     hashes = [evaluate(net, images.head(2), preprocessing).model_sha256 for net in nets]
     assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.process
+def test_each_file_of_a_pair_has_its_hash(images: ImageList, preprocessing: Preprocessing) -> None:
+    pair = [FOLDER / "deploy.prototxt", FOLDER / "digits-lenet.caffemodel"]
+    row = evaluate(matnet.load(*pair), images.head(2), preprocessing)
+    assert row.files_sha256 == {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in pair}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("later", [None, b"MATLAB 5.0"], ids=["removed", "half written"])
+def test_a_file_that_is_gone_in_the_end_costs_no_result(
+    later: bytes | None, images: ImageList, preprocessing: Preprocessing, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.mat"
+    path.write_bytes((FOLDER / "digits-lenet.mat").read_bytes())
+    net = matnet.load(path)
+    path.unlink()
+    if later is not None:
+        path.write_bytes(later)
+    row = evaluate(net, images.head(2), preprocessing)
+    net.source.path = None
+    assert (row.status, row.model_sha256) == ("ok", evaluate(net, images.head(2), preprocessing).model_sha256)
 
 
 def test_unreadable_images_are_named_in_order_and_left_out(

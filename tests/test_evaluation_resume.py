@@ -136,6 +136,7 @@ def test_resume_without_a_kept_run_starts_anew(
 def test_a_damaged_file_is_set_aside(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = Unfinished(tmp_path / "a.unfinished", {} if '"key": {}' in text else KEY, TASK)
     state.path.write_text(text)
+    assert state.exists() == ('"key"' in text)
     assert state.load() is None
     assert (tmp_path / "a.unfinished.damaged").read_text() == text
     assert not state.path.exists()

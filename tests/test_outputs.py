@@ -18,7 +18,10 @@ import pytest
 
 import matnet
 from matnet import convert, diff, kinds, run, show
+from matnet import eval as evaluate
+from matnet.benchmarks import definitions
 from matnet.command_line import run_command
+from matnet.doctor import __main__ as doctor
 from matnet.errors import FileFormatError, MatnetError
 from matnet.files import (
     atomic_path,
@@ -29,6 +32,7 @@ from matnet.files import (
     make_folder,
     temporary_folder,
 )
+from matnet.formats.mat import write_mat
 from matnet.kinds import (
     CAFFE_BLOB,
     CAFFEMODEL,
@@ -49,7 +53,8 @@ from matnet.kinds import (
     ZIP,
     kind_of,
 )
-from matnet.torch.package import _put
+from matnet.reproduction import command as reproduce
+from matnet.torch.package import _put, refuse_other_files
 from tests.conftest import DATA
 
 CAFFE = DATA / "caffe/net_alexnet"
@@ -134,6 +139,15 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "soft.mat").symlink_to("net.mat")
     os.link(tmp_path / "net.mat", tmp_path / "hard.mat")
     os.link(tmp_path / "in.npz", tmp_path / "hard.npz")
+    (tmp_path / "classes.json").write_text('{"a": 1}')
+    (tmp_path / "definitions.tar").write_text('{"a": 1}')
+    write_mat(tmp_path / "experiment.mat", {"experiment": np.eye(3)})
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "model.py").write_text('"""x as a PyTorch module, written by matnet."""')
+    (tmp_path / "package" / "labels.txt").write_text("a\nb\n")
+    (tmp_path / "pair").mkdir()
+    for name in ("net.prototxt", "net.caffemodel"):
+        shutil.copy(tmp_path / name, tmp_path / "pair")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -166,6 +180,14 @@ REFUSED: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
     "a drawing over an image": (show.main, "net.mat --svg photo.png", "photo.png"),
     "a graph over a prototxt": (show.main, "net.mat --dot net.prototxt", "net.prototxt"),
     "two drawings in one file": (show.main, "net.mat --svg graph --dot graph", "graph"),
+    "--to-caffe over its source in a folder": (convert.main, "pair --to-caffe pair/net", "pair/net.prototxt"),
+    "--to-torch over its labels": (convert.main, "net.mat --labels package/labels.txt --to-torch package", "labels"),
+    "the classes of eval": (evaluate.main, "net.mat --data . --classes classes.json --json classes.json", "classes"),
+    "doctor over data": (doctor.main, "net.mat . --write experiment.mat --input-size 9x9", "experiment.mat"),
+    "reproduce over its pairs": (
+        reproduce.main, "--models vgg-face --lfw . --pairs words.txt --csv words.txt", "words.txt"
+    ),
+    "definitions over their archive": (definitions.main, "definitions.tar --json definitions.tar", "definitions.tar"),
     "no such weights": (convert.main, "net.prototxt other.caffemodel", "other.caffemodel"),
     "two definitions": (convert.main, "net.prototxt net.prototxt", "net.prototxt"),
 }
@@ -307,6 +329,13 @@ def test_a_read_only_file_stays(writer: Callable[[Path], None], tmp_path: Path) 
     with pytest.raises(FileFormatError, match="file: is read-only"):
         writer(path)
     assert path.read_bytes() == b"old"
+
+
+def test_a_read_only_file_of_a_package_stays(files: Path) -> None:
+    refuse_other_files(files / "package", [files / "net.mat"])
+    (files / "package" / "model.py").chmod(0o444)
+    with pytest.raises(FileFormatError, match=r"model\.py: is read-only"):
+        refuse_other_files(files / "package")
 
 
 @WRITERS

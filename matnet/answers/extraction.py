@@ -71,7 +71,7 @@ def extract(
     read, and what writing and computing raise.
     """
     kind = kind_for(target, len(task.variables))
-    check_outputs([(target, kind)], [task.net.source.path])
+    check_outputs([(target, kind)], task.net.source.files)
     if target.suffix.lower() == ".npy":
         check_outputs([(names_beside(target), TEXT)])
     refuse_to_replace_others(target, unfinished=Staging.at(target).exists())

@@ -63,16 +63,18 @@ def refuse_to_replace_others(target: Path, unfinished: bool) -> None:
 
     unfinished: whether an interrupted run for this target left its state; one half of a .npy pair may then be its own.
     """
-    if is_special(target):
-        return
+    special = is_special(target)
     if target.suffix.lower() != ".npy":
-        refuse_to_replace(target, OWN.issubset)
+        if not special:
+            refuse_to_replace(target, OWN.issubset)
         return
     names = names_beside(target)
     if unfinished or (not target.exists() and not names.exists()):
         return
-    if not target.exists():
-        raise FileFormatError(f"{names}: the image names would replace this file; move it, or choose another name")
+    if special or not target.exists():
+        if names.exists():
+            raise FileFormatError(f"{names}: the image names would replace this file; move it, or choose another name")
+        return
     try:
         rows = _Rows(target).shape[:1]
         listed = names.read_bytes().count(b"\n")

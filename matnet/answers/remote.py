@@ -136,7 +136,7 @@ def compute_part(
     """Compute a part on this worker, whose network and engine are kept for the next. Returns `place`, its rows, too."""
     variables, pool, preprocessing, options = how
     with TURN, worded_as(words):
-        net = kept(f"network {spec.sha256}", lambda: network_of(spec, network))
+        net = kept(f"network {spec}", lambda: network_of(spec, network))
         task = Extraction(net, variables, pool, preprocessing, on_own_gpu(options, worker_name()))
         found, pieces = FeaturePart(), []
         for batch, values in computed(task, pictures, found.seen, worker_processors()):

@@ -28,11 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     from matnet.files import check_outputs
     from matnet.image_arguments import parsed
     from matnet.kinds import JSON, MAT
-    from matnet.stated_options import refuse_idle
+    from matnet.stated_options import given_texts, refuse_idle
 
     options = parsed(parser(), argv)
     target = None if options.json == "-" else options.json
-    check_outputs([(target, JSON), (options.write, MAT)], [options.model, options.images, options.labels])
+    check_outputs([(target, JSON), (options.write, MAT)], given_texts(options, ["json", "write"]))
     if not (options.images or options.labels):
         idle = (*ONLY_WITH_IMAGES, *ENGINE)
         refuse_idle(options, idle, "only with labelled images; give IMAGES")
@@ -47,7 +47,10 @@ def diagnose(options: argparse.Namespace, target: str | None) -> int:
     from matnet.doctor.checks import check_files, check_network
     from matnet.doctor.findings import problem
     from matnet.errors import DataError, FileFormatError, MatnetError
+    from matnet.files import check_outputs
     from matnet.foreign import refuse_foreign
+    from matnet.formats.find import refuse_to_replace_data
+    from matnet.kinds import MAT
 
     files = [path for path in _files(options.model) if path.is_file()]
     for path in files:
@@ -59,6 +62,9 @@ def diagnose(options: argparse.Namespace, target: str | None) -> int:
         if not files or not isinstance(error, FileFormatError):
             raise
         return _report(options, target, [*findings, problem("file", str(error))], None, "", "")
+    if options.write:
+        check_outputs([(options.write, MAT)], net.source.files)
+        refuse_to_replace_data(options.write)
     with_images = bool(options.images or options.labels)
     prepared = _preprocessing(net, options, required=with_images)
     findings += check_network(net, prepared, options.scores)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from functools import cache, lru_cache
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.errors import EngineError
+from matnet.errors import EngineError, MatnetError
 from matnet.evaluation.record import file_sha256
 from matnet.network import Network
 from matnet.outcomes import Outcome
@@ -53,6 +54,7 @@ def provenance(
         "list_sha256": data.list_sha256,
         "model_file": str(net.source.path or ""),
         "model_sha256": network_sha256(net),
+        "files_sha256": _files_sha256(net),
         "backend": engine.backend,
         "device": engine.device,
         "precision": engine.precision,
@@ -67,10 +69,22 @@ def provenance(
     }
 
 
+def _files_sha256(net: Network) -> dict[str, str]:
+    """The SHA-256 of each file that the network was read from, as it is now; without those that are gone."""
+    found = {}
+    for path in net.source.files:
+        with suppress(OSError):
+            found[str(path)] = sha256_once(path)
+    return found
+
+
 def network_sha256(net: Network) -> str:
     """The SHA-256 of the network's .mat file; of its layers and params if they are not those of such a file."""
     path, own = whole_file(net), content_sha256(net)
-    return sha256_once(path) if path is not None and own == _content_of(path, *_state(path)) else own
+    try:
+        return sha256_once(path) if path is not None and own == _content_of(path, *_state(path)) else own
+    except (OSError, MatnetError):  # removed or damaged since it was loaded
+        return own
 
 
 def content_sha256(net: Network) -> str:

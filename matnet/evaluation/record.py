@@ -27,6 +27,7 @@ class Run:
     list_sha256: str = ""
     model_file: str = ""
     model_sha256: str = ""
+    files_sha256: dict[str, str] = field(default_factory=dict)  # of the files that the network was read from, by path
     preprocessing: str = ""
     protocol: str = ""
     scores: str = ""  # the scored variable

@@ -54,12 +54,19 @@ class Unfinished:
     task: Task
     _gave_up: bool = field(default=False, init=False)
 
+    def exists(self) -> bool:
+        """Whether there is an unfinished run. A file that is none is set aside, with a warning."""
+        return self._read_key() is not None
+
+    def _read_key(self) -> dict[str, Any] | None:
+        return read_record(self.path, lambda record: dict(record["key"]))
+
     def load(self) -> Tally | None:
         """The tally of the unfinished run; None if there is none, or (with a warning) if its file is damaged.
 
         Raises DataError for a file that belongs to another run.
         """
-        key = read_record(self.path, lambda record: dict(record["key"]))
+        key = self._read_key()
         if key is None:
             return None
         differing = [name for name in {**key, **self.key} if key.get(name) != self.key.get(name)]

@@ -31,10 +31,11 @@ _kept: OrderedDict[str, Any] = OrderedDict()
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Identifies a network: its SHA-256 as in results, and its .mat file, if any."""
+    """Identifies a network: its SHA-256 as in results, its .mat file, if any, and `code_of_layers`."""
 
     sha256: str
     path: str | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True)

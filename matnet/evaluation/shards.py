@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
 import re
@@ -112,7 +113,7 @@ class ShardCounter:
     def __init__(self, cluster: Cluster, net: Network, config: EvaluationConfig, task: Task) -> None:
         self.cluster, self.config, self.task = cluster, config, task
         self.spec, self.network = share_network(cluster.client, net, config.layer_files, task.paths[0])
-        self.key = f"{self.spec.sha256} {config.identity} {config.engine} {config.decoders} {task.own_size}"
+        self.key = f"{self.spec} {config.identity} {config.engine} {config.decoders} {task.own_size}"
         self.engines: list[EngineInfo] = []
 
     def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]:
@@ -189,11 +190,23 @@ def share_network(
     if layer_files:
         _import_on_workers(client, layer_files)
     sha256, path = network_sha256(net), whole_file(net)
-    if path is not None and sha256 != sha256_once(path):
-        path = None  # edited since it was read
-    spec = NetworkSpec(sha256, str(path.absolute()) if path is not None else None)
+    code = code_of_layers(net)
+    if path is not None and (code or sha256 != sha256_once(path)):
+        path = None  # edited since it was read, or has layers that workers cannot read from it
+    spec = NetworkSpec(sha256, str(path.absolute()) if path is not None else None, code)
     found: Mapping[str, Survey] = client.run(survey, spec, None if image is None else str(Path(image).absolute()), ())
     return spec, None if require_alike(found, image) else _held_by_scheduler(client, net)
+
+
+def code_of_layers(net: Network) -> str:
+    """The SHA-256 of the pickled classes of layers from a notebook or script, which may change; "" without any."""
+    own = {type(layer.op) for layer in net.layers.values() if type(layer.op).__module__ == "__main__"}
+    if not own:
+        return ""
+    import cloudpickle
+
+    ordered = sorted(own, key=lambda kind: kind.__qualname__)
+    return hashlib.sha256(cloudpickle.dumps(ordered)).hexdigest()
 
 
 def _import_on_workers(client: Any, files: tuple[LayerFile, ...]) -> None:

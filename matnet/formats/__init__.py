@@ -40,7 +40,7 @@ def load_network(
     from matnet.formats.mat import read_mat
 
     file = read_mat(path, mmap=mmap)
-    source = Source(Path(path))
+    source = Source(Path(path), files=(Path(path),))
     fields, found = find_network(file, path, name)
     source.chosen = " ".join([*([f"name={found!r}"] if name is not None else []), *(["lenient"] if lenient else [])])
     structs = fields["layers"] if isinstance(fields["layers"], (Cell, StructArray)) else [fields["layers"]]

@@ -40,7 +40,7 @@ from matnet.reproduction.report import markdown, terminal
 from matnet.reproduction.reproduce import Reproduction, Verdict, check
 from matnet.reproduction.rows import Row
 from matnet.reproduction.store import RowStore
-from matnet.stated_options import parse_stated, refuse_idle, stated
+from matnet.stated_options import given_texts, parse_stated, refuse_idle, stated
 from matnet.zoo.cache import home, offline
 from matnet.zoo.fetch import Fetcher
 
@@ -235,7 +235,8 @@ def _report(row: Row, options: argparse.Namespace) -> None:
 def _require_outputs(options: argparse.Namespace) -> None:
     """Raises FileFormatError or EngineError, before hours of work, if results cannot be written or plotted."""
     outputs = [(getattr(options, name), kind) for name, kind in OUTPUTS.items()]
-    check_outputs([(None if target == "-" else target, kind) for target, kind in outputs], options.models or ())
+    read = given_texts(options, [*OUTPUTS, "plots", "results"])
+    check_outputs([(None if target == "-" else target, kind) for target, kind in outputs], read)
     if options.plots:
         require_matplotlib()
         check_folder(options.plots)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.errors import DataError, FileFormatError, NetworkError
-from matnet.files import check_folder, temporary_folder
+from matnet.files import PathLike, check_folder, check_outputs, temporary_folder
+from matnet.kinds import kind_of
 from matnet.meta import display_name
 from matnet.meta.given import InputSize
 from matnet.meta.transposed import transposition_notes
@@ -69,7 +70,7 @@ def save_torch(
     require_safetensors()
     transposition_notes(net)
     target = Path(folder)
-    refuse_other_files(target)
+    refuse_other_files(target, net.source.files)
     module = generated(net, outputs, size, input_shapes)
     with temporary_folder(target) as work:
         _write_model(module, work)
@@ -87,8 +88,8 @@ def save_torch(
         return Package(_put(work, target), error, module)
 
 
-def refuse_other_files(target: Path) -> None:
-    """FileFormatError unless the folder is new, empty, or an earlier package."""
+def refuse_other_files(target: Path, read: Iterable[PathLike | None] = ()) -> None:
+    """FileFormatError unless the folder is new, empty, or an earlier package that may be written and is not `read`."""
     check_folder(target)
     if not target.exists():
         return
@@ -101,6 +102,8 @@ def refuse_other_files(target: Path) -> None:
         raise FileFormatError(
             f"{target}: contains {foreign[0]!r}, which is not part of a PyTorch package; use another folder"
         )
+    files = (file for name in FILES if (file := target / name).is_file())
+    check_outputs(((file, kind_of(file)) for file in files), read)
 
 
 def _write_model(module: Module, folder: Path) -> None:

@@ -95,9 +95,9 @@ def convert_named(
     no definition or weights, and what the conversion raises.
     """
     card = find_card(name)
-    net, read = converted(card, prototxt, caffemodel, fetcher, options)
+    net = converted(card, prototxt, caffemodel, fetcher, options)
     target = Path(out if out is not None else card.mat)
-    check_outputs([(target, MAT)], [*read, present_mat(card)])
+    check_outputs([(target, MAT)], [*net.source.files, present_mat(card)])
     refuse_to_replace_data(target)
     save_network(net, target, format=card.format if format == "auto" else format, version=version)
     return _compared(card, target, tuple(net.source.notes))
@@ -109,7 +109,7 @@ ALTERNATIVES = ({"labels", "class_names"}, {"mean", "mean_values"})
 
 def convert_card(card: Card, fetcher: Fetcher | None = None, options: Mapping[str, Any] | None = None) -> Network:
     """The network of a card, converted from its Caffe files, which are downloaded if necessary; errors as above."""
-    return converted(card, None, None, fetcher, options)[0]
+    return converted(card, None, None, fetcher, options)
 
 
 def converted(
@@ -118,8 +118,8 @@ def converted(
     caffemodel: str | os.PathLike[str] | None,
     fetcher: Fetcher | None,
     options: Mapping[str, Any] | None,
-) -> tuple[Network, list[Any]]:
-    """The network of a card, or of the user's own definition and weights, and its files."""
+) -> Network:
+    """The network of a card, or of the user's own definition and weights."""
     from matnet.converters import convert_caffe
 
     definition_file = Path(prototxt) if prototxt is not None else definition(card)
@@ -131,8 +131,7 @@ def converted(
     remote = {name: file for name, file in needed.items() if isinstance(file, RemoteFile)}
     here = dict(zip(remote, (fetcher or Fetcher()).several(card, list(remote.values())), strict=True))
     own.update({name: here.get(name, file) for name, file in needed.items() if name != "caffemodel"})
-    net = convert_caffe(definition_file, here.get("caffemodel", caffemodel), **own, **(options or {}))
-    return net, [definition_file, caffemodel, *here.values()]
+    return convert_caffe(definition_file, here.get("caffemodel", caffemodel), **own, **(options or {}))
 
 
 def _weights(card: Card) -> RemoteFile:
