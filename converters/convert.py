@@ -56,7 +56,7 @@ def convert_caffe(
     flipped = _flip_colours(builder, image)
     if not chosen.transpose:
         swap_rows_and_columns(net)
-    _describe(net, net_def, image, chosen, mean)
+    _describe(builder, net_def, image, mean)
     if caffemodel is not None:
         warn_not_finite(net, str(caffemodel))
     net.meta[META_FIELD] = remember(builder, flipped)
@@ -125,15 +125,16 @@ def _images(net: Network, image: str, sizes: Mapping[str, Sizes]) -> Sequence[st
     return list(dict.fromkeys([image, *(name for name in others if name in sizes and sizes[name][1] == 3)]))
 
 
-def _describe(
-    net: Network, net_def: NetDef, image: str | None, options: ConversionOptions, mean: np.ndarray | None
-) -> None:
+def _describe(builder: Builder, net_def: NetDef, image: str | None, mean: np.ndarray | None) -> None:
     """Fill in `meta`."""
+    net, options = builder.net, builder.options
     if net.input_shapes:
         net.meta["inputs"] = inputs_struct(net)
     shape = net.input_shapes.get(image or "")
     if shape is not None and shape[1] in (1, 3):
-        net.meta["normalization"] = normalization_struct(net, net_def, shape, options, mean)
+        blob = image_input(net_def, builder.graph.layers)
+        source = next(layer.params for layer in net_def.data_layers if blob in layer.tops)
+        net.meta["normalization"] = normalization_struct(net, source, shape, options, mean)
     elif options.mean is not None or options.mean_values is not None:
         raise NetworkError(
             f"{net_def.path}: a mean is given, but no image input has a known size and 1 or 3 channels"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from matnet.converters.caffemodel import read_mean
 from matnet.converters.files.message import Message
-from matnet.converters.graph.netdef import NetDef
 from matnet.converters.options import ConversionOptions
 from matnet.errors import FileFormatError, NetworkError, in_words
 from matnet.shapes import text
@@ -77,13 +75,12 @@ def corner_to_corner(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image.astype(np.float32)
 
 
-def given_values(options: ConversionOptions, net: NetDef, channels: int) -> np.ndarray | None:
-    """The mean values of the options, else of the prototxt's data layer, as C x 1 x 1 in R, G, B order."""
+def given_values(options: ConversionOptions, transform: Message, channels: int) -> np.ndarray | None:
+    """The mean values of the options, else of the data layer's `transform`, as C x 1 x 1 in R, G, B order."""
     values, where = options.mean_values, "mean values"
     in_order = True
     if values is None:
-        transform = next((message for message in transforms(net) if message.get("mean_value")), None)
-        if transform is None:
+        if not transform.get("mean_value"):
             return None
         values, where = transform.get("mean_value"), f"{transform.place('mean_value')}: mean_value"
         in_order = options.color_format == "rgb" or not options.transpose
@@ -94,8 +91,3 @@ def given_values(options: ConversionOptions, net: NetDef, channels: int) -> np.n
     found = np.asarray(values, np.float32).reshape(-1, 1, 1)
     whole = np.broadcast_to(found, (channels, 1, 1))
     return whole if in_order else whole[::-1]
-
-
-def transforms(net: NetDef) -> Iterator[Message]:
-    """The transform_param of every data layer that has one."""
-    return (layer.params.get("transform_param") for layer in net.data_layers if layer.params.has("transform_param"))

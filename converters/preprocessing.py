@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters.graph.netdef import NetDef
-from matnet.converters.means import fitted_mean, given_values, transforms
+from matnet.converters.files.message import Message
+from matnet.converters.graph.inputs import NO_IMAGES, cropped_size, resized_size
+from matnet.converters.means import fitted_mean, given_values
 from matnet.converters.options import ORDERS, ConversionOptions
 from matnet.errors import DataError, FileFormatError, NetworkError, in_words
 from matnet.files import existing_file
@@ -35,18 +36,21 @@ def inputs_struct(net: Network) -> Any:
 
 
 def normalization_struct(
-    net: Network, net_def: NetDef, shape: Shape, options: ConversionOptions, mean: np.ndarray | None
+    net: Network, source: Message, shape: Shape, options: ConversionOptions, mean: np.ndarray | None
 ) -> dict[str, Any]:
     """`meta.normalization` for an image input of `shape` (N x C x H x W); `mean` is C x H x W in R, G, B order.
+
+    source: the Input or data layer of the image.
 
     The fields are those of MatConvNet's importer, with sizes as height, width; scale: the factor of pixels after the
     mean is subtracted; resize: the resampler (see images.Preprocessing). Decisions are added to the network's notes.
     """
     _, channels, height, width = shape
     notes = net.source.notes
-    average = _average(net_def, channels, (height, width), options, mean, notes)
-    factor = options.scale if options.scale is not None else _stated_scale(net_def)
-    full = _full_size(net_def, (height, width), options, mean)
+    transform = source.get("transform_param")
+    average = _average(transform, channels, (height, width), options, mean, notes)
+    factor = options.scale if options.scale is not None else float(transform.get("scale"))
+    full = _full_size(source, (height, width), options, mean)
     squashed = options.preprocessing in ("squash", "caffe")
     struct: dict[str, Any] = {
         "imageSize": row([height, width, channels]),
@@ -69,7 +73,7 @@ def normalization_struct(
 
 
 def _average(
-    net_def: NetDef,
+    transform: Message,
     channels: int,
     size: tuple[int, int],
     options: ConversionOptions,
@@ -83,12 +87,11 @@ def _average(
                 f"the mean is bluer than photographs: if the Caffe net takes R, G, B (as with CIFAR), use {option}"
             )
         return fitted_mean(mean, channels, size, options.mean_treatment, options.mean)
-    values = given_values(options, net_def, channels)
+    values = given_values(options, transform, channels)
     if values is not None:
         return fitted_mean(values, channels, size, "crop", "mean values")
-    named = next((transform.get("mean_file") for transform in transforms(net_def) if transform.has("mean_file")), None)
-    if named:
-        option = in_words("mean=", "--mean")
+    if transform.get("mean_file"):
+        named, option = transform.get("mean_file"), in_words("mean=", "--mean")
         notes.append(f"the prototxt names the mean file {named!r}; give it with {option}, or no mean is subtracted")
     return None
 
@@ -101,17 +104,13 @@ def _mean_text(average: np.ndarray | None) -> str:
     return f"minus {kind} ({values})"
 
 
-def _stated_scale(net_def: NetDef) -> float:
-    return float(next((t.get("scale") for t in transforms(net_def) if t.has("scale")), 1.0))
-
-
 def _full_size(
-    net_def: NetDef, size: tuple[int, int], options: ConversionOptions, mean: np.ndarray | None
+    source: Message, size: tuple[int, int], options: ConversionOptions, mean: np.ndarray | None
 ) -> tuple[int, ...]:
     """The size of a whole image before cropping: (height, width), or one number for the shorter side.
 
-    By default that of the mean image, because Caffe subtracts it before cropping; else 256 x 256, or the input size for
-    small inputs and for data layers that do not crop.
+    By default that of the mean image, because Caffe subtracts it before cropping; else the input size for small inputs
+    and for data layers that do not crop; else the size to which the data layer resizes; else 256 x 256.
     """
     if options.full_image_size is not None:
         given = tuple(int(number) for number in options.full_image_size)
@@ -126,12 +125,13 @@ def _full_size(
         return given if options.transpose else given[::-1]
     if mean is not None and mean.shape[1:] != (1, 1):
         return max(mean.shape[1], size[0]), max(mean.shape[2], size[1])
-    uncropped = any(layer.type in ("Data", "ImageData") for layer in net_def.data_layers) and not any(
-        transform.get("crop_size") for transform in transforms(net_def)
-    )
-    if uncropped or min(size) <= SMALL:
+    reads_images = source.get("type") not in (*NO_IMAGES, "Python")
+    if reads_images and cropped_size(source) is None:
         return size
-    return max(USUAL_SIZE, size[0]), max(USUAL_SIZE, size[1])
+    stated = resized_size(source)
+    usual = size if min(size) <= SMALL else (USUAL_SIZE, USUAL_SIZE)
+    resized = usual if stated is None else stated if options.transpose else stated[::-1]
+    return max(resized[0], size[0]), max(resized[1], size[1])
 
 
 def _border(full: tuple[int, ...], size: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -274,6 +274,42 @@ def test_sizes_of_images(
     np.testing.assert_array_equal(net.meta["inputs"]["size"], [[*size, 3, 10]])
 
 
+IMAGE_LAYERS = [
+    ("Data", "transform_param { crop_size: 224 }", (224, 224), (256, 256)),
+    ("Data", "", (224, 224), (224, 224)),
+    ("AnnotatedData", "transform_param { resize_param { height: 200 width: 240 } }", (200, 240), (200, 240)),
+    ("ImageData", "transform_param { crop_size: 224 } image_data_param { new_height: 320 new_width: 300 }",
+     (224, 224), (320, 300)),
+    ("VideoData", "transform_param { crop_size: 112 } video_data_param { new_height: 128 new_width: 171 }",
+     (112, 112), (128, 171)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "param", "size", "full"), IMAGE_LAYERS)
+def test_a_data_layer_resizes_whole_images_and_then_crops(
+    kind: str, param: str, size: tuple[int, int], full: tuple[int, int], tmp_path: Path
+) -> None:
+    """BVLC Caffe, image_data_layer.cpp; SSD fork, data_transformer.cpp. Without a size: 256, or no crop."""
+    text = f'layer {{ name: "d" type: "{kind}" top: "data" top: "label" {param} }} '
+    net = converted(tmp_path, text + CONV % "data", {}, {"c": [FILTERS]}, input_size=size)
+    found = net.meta["normalization"]
+    assert tuple(np.ravel(found["imageSize"])[:2]) == size
+    assert tuple(np.ravel(found["imageSize"])[:2] + np.ravel(found["border"])) == full
+
+
+def test_preprocessing_is_that_of_the_images_data_layer(tmp_path: Path) -> None:
+    """Mean and scale of a second data layer, which reads targets, are not those of the image."""
+    layers = "".join(
+        f'layer {{ name: "{name}" type: "ImageData" top: "{name}" transform_param {{ crop_size: 9 {fields} }} }} '
+        for name, fields in (("truth", "scale: 0.5 mean_value: 9"), ("data", "mean_value: 3"))
+    )
+    loss = ' layer { name: "l" type: "EuclideanLoss" bottom: "y" bottom: "truth" top: "l" }'
+    net = converted(tmp_path, layers + CONV % "data" + loss, {}, {"c": [FILTERS]})
+    found = net.meta["normalization"]
+    np.testing.assert_array_equal(found["averageImage"], np.full((1, 1, 3), 3))
+    assert "scale" not in found
+
+
 @pytest.mark.parametrize(("variant", "interpolation", "keeps"), [
     ("squash", "bilinear", False),
     ("caffe", "bicubic", False),

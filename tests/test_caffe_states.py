@@ -223,6 +223,22 @@ def test_a_caffemodels_layers_are_set_to_the_test_phase(tmp_path: Path) -> None:
     ("type: 'HDF5Data' top: 'a' top: 'b'", {"a": None, "b": None}),
     ("type: 'Python' top: 'a' python_param { module: 'm' layer: 'L' }", {"a": None}),
     ("type: 'AnnotatedData' top: 'a' annotated_data_param { odd: 1 }", {"a": None}),
+    # data_transformer.cpp of the SSD fork: images are resized, then cropped; FIT_SMALL_SIZE keeps the aspect ratio
+    ("type: 'AnnotatedData' top: 'a' top: 'b' transform_param { resize_param { prob: 1 resize_mode: WARP height: 7 "
+     "width: 5 interp_mode: LINEAR interp_mode: AREA } } data_param { batch_size: 8 }",
+     {"a": (8, None, 7, 5), "b": None}),
+    ("type: 'Data' top: 'a' transform_param { resize_param { height: 7 width: 5 } crop_size: 4 }", {"a": (1, 3, 4, 4)}),
+    ("type: 'Data' top: 'a' transform_param { resize_param { resize_mode: FIT_SMALL_SIZE height: 7 width: 5 } }",
+     {"a": None}),
+    # forks that name the fields of ImageData: ENet's DenseImageData, MS-CNN's ImageGtData, OpenPose's CPMData
+    ("type: 'DenseImageData' top: 'a' dense_image_data_param { batch_size: 4 new_height: 7 new_width: 5 }",
+     {"a": (4, None, 7, 5)}),
+    ("type: 'ImageGtData' top: 'a' image_gt_data_param { resize_width: 9 resize_height: 8 crop_width: 5 "
+     "crop_height: 7 }", {"a": (1, None, 7, 5)}),
+    ("type: 'CPMData' top: 'a' data_param { batch_size: 2 } cpm_transform_param { crop_size_x: 5 crop_size_y: 7 }",
+     {"a": (2, None, 7, 5)}),
+    ("type: 'VideoData' top: 'a' video_data_param { new_height: 9 new_width: 8 } transform_param { crop_size: 7 "
+     "force_gray: true }", {"a": (1, 1, 7, 7)}),
 ])
 def test_what_data_layers_bring(tmp_path: Path, layer: str, expected: dict[str, Any]) -> None:
     found = net(tmp_path,

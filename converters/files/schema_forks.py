@@ -40,7 +40,7 @@ FIELDS: dict[str, str] = {
         - save_dir str; - label_rank u32; - +top_k u32; - margin f32=1; - root_img_dir str;
         - crop_meanfile str""",
     "FillerParameter": "- model_path str; - model_layer_name str",
-    "TransformationParameter": "- crop_h u32; - crop_w u32",
+    "TransformationParameter": "- crop_h u32; - crop_w u32; - resize_param ResizeParameter",
     "ConvolutionParameter": """
         - hole u32=1; - hole_h u32=1; - hole_w u32=1; - filter_stride u32=1;
         - pad_l u32; - pad_r u32; - pad_t u32; - pad_b u32""",

@@ -135,7 +135,7 @@ def assemble(net: Message, notes: list[str], elsewhere: Mapping[str, str] | None
         raise NetworkError(listing(f"{net.source.path}: errors in the connections of layers:", wiring.problems))
     definitions = [_layer_def(layer, names[index], wiring, index) for index, layer in enumerate(layers)]
     sources = [definition for definition in definitions if is_source(definition.params)]
-    shapes: dict[str, tuple[int, ...] | None] = {}
+    shapes: dict[str, tuple[int | None, ...] | None] = {}
     variables: dict[str, str] = {}
     for source in sources:
         shapes.update(input_shapes(source.params, notes))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matnet.converters.graph.axes import Axes, reaches_filters
+from matnet.converters.graph.inputs import NO_IMAGES
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.lower.sizes import Sizes, text
 from matnet.converters.options import ConversionOptions
 from matnet.errors import NetworkError, in_words, nearest
 
-NO_IMAGES = ("Input", "DummyData", "MemoryData", "HDF5Data")
-"""Data layers that state their sizes, or read arrays of any kind; all other data layers read images."""
 KEEP_CHANNELS = ("ReLU", "Dropout", "Pooling", "LRN", "BatchNorm", "Scale", "Bias", "Power", "Split", "Sigmoid", "TanH")
 USUAL_NAME = "data"
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from matnet.converters.files.message import Message
 from matnet.converters.files.param_str import image_shape
 from matnet.errors import FileFormatError
 
-Shape = tuple[int, ...]
+Shape = tuple["int | None", ...]
 
-_IMAGE_LAYERS = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+BVLC = ("Data", "ImageData", "WindowData")
+"""The data layers of BVLC Caffe that read images."""
+NO_IMAGES = ("Input", "DummyData", "MemoryData", "HDF5Data")
+"""Data layers that state their sizes, or read arrays of any kind; all other data layers read images."""
+CROPS = (
+    ("crop_h", "crop_w"), ("crop_height", "crop_width"), ("crop_size", "crop_size"), ("crop_size_y", "crop_size_x"),
+)  # fmt: skip
+RESIZES = (("new_height", "new_width"), ("resize_height", "resize_width"))
+"""Fields for the height and width of images in parameters of data layers, of BVLC Caffe and of forks."""
 
 
 def is_source(layer: Message) -> bool:
@@ -33,14 +43,14 @@ def input_shapes(layer: Message, notes: list[str]) -> dict[str, Shape | None]:
         shapes = [image_shape(layer.get("python_param").get("param_str"))]
     elif type == "ContinuationIndicator":
         shapes = [_marks_shape(layer)]
-    elif type in _IMAGE_LAYERS:
-        shapes = _image_shapes(layer, layer.get(_IMAGE_LAYERS[type]))
+    elif type not in NO_IMAGES:
+        shapes = _image_shapes(layer)
     else:
         shapes = []
     found = dict(zip(tops, [*shapes, *[None] * len(tops)], strict=False))
     _check(layer, found)
     if type != "Input":
-        described = ", ".join(f"{top} ({'x'.join(map(str, shape)) if shape else 'size unknown'})"
+        described = ", ".join(f"{top} ({_text(shape) if shape else 'size unknown'})"
                               for top, shape in found.items())
         notes.append(f"layer {layer.get('name')!r} ({type}) becomes inputs: {described}")
     return found
@@ -65,16 +75,41 @@ def _stated_shapes(layer: Message, tops: list[str]) -> list[Shape | None]:
     return shapes * len(tops) if len(shapes) == 1 else shapes
 
 
-def _image_shapes(layer: Message, parameter: Message) -> list[Shape | None]:
-    """The shapes of image and label of a data layer; the size comes from crop_size or from resizing."""
-    transform = layer.get("transform_param")
-    height = transform.get("crop_h") or transform.get("crop_size") or parameter.get("crop_size")
-    width = transform.get("crop_w") or transform.get("crop_size") or parameter.get("crop_size")
-    if not height and layer.get("type") == "ImageData":
-        height, width = parameter.get("new_height"), parameter.get("new_width")
-    batch = parameter.get("batch_size") or 1
-    image = (batch, _channels(layer, transform), height, width) if height and width else None
-    return [image, (batch,)]
+def _image_shapes(layer: Message) -> list[Shape | None]:
+    """The shapes of image and label of a data layer; the size comes from cropping or else from resizing."""
+    size = cropped_size(layer) or resized_size(layer)
+    batch = next((int(message.get("batch_size")) for message in _messages(layer) if message.has("batch_size")), 0) or 1
+    return [(batch, _channels(layer), *size) if size else None, (batch,) if layer.get("type") in BVLC else None]
+
+
+def cropped_size(layer: Message) -> tuple[int, int] | None:
+    """Height and width to which a data layer crops its images; None if it states none."""
+    return _stated_size(layer, CROPS)
+
+
+def resized_size(layer: Message) -> tuple[int, int] | None:
+    """Height and width to which a data layer resizes its images before cropping; None if it states none.
+
+    `resize_param` (SSD fork) states the size unless it keeps the aspect ratio (mode FIT_SMALL_SIZE).
+    """
+    resize = layer.get("transform_param").get("resize_param")
+    if resize.get("height") and resize.get("width") and resize.get("resize_mode") != "FIT_SMALL_SIZE":
+        return resize.get("height"), resize.get("width")
+    return _stated_size(layer, RESIZES)
+
+
+def _stated_size(layer: Message, pairs: Iterable[tuple[str, str]]) -> tuple[int, int] | None:
+    for message in _messages(layer):
+        for pair in pairs:
+            found = [message.get(name) if message.has(name) else 0 for name in pair]
+            if all(isinstance(size, int) and size > 0 for size in found):
+                return found[0], found[1]
+    return None
+
+
+def _messages(layer: Message) -> list[Message]:
+    """The parameter messages of a layer, known or unknown."""
+    return [value for _, value in layer.items() if isinstance(value, Message)]
 
 
 def _marks_shape(layer: Message) -> Shape | None:
@@ -84,14 +119,19 @@ def _marks_shape(layer: Message) -> Shape | None:
     return tuple(int(parameter.get(name)) for name in names) if all(map(parameter.has, names)) else None
 
 
-def _channels(layer: Message, transform: Message) -> int:
-    """Three, unless the layer requests grey images; the content of its database is unknown here."""
-    grey = transform.get("force_gray") or not layer.get("image_data_param").get("is_color")
-    return 1 if grey else 3
+def _channels(layer: Message) -> int | None:
+    """One for grey images; else three for BVLC Caffe's layers, and unknown for others."""
+    if layer.get("transform_param").get("force_gray") or not layer.get("image_data_param").get("is_color"):
+        return 1
+    return 3 if layer.get("type") in BVLC else None
 
 
 def _check(layer: Message, shapes: dict[str, Shape | None]) -> None:
     for top, shape in shapes.items():
-        if shape is not None and any(size < 1 for size in shape):
+        if shape is not None and any(size is not None and size < 1 for size in shape):
             raise FileFormatError(f"{layer.place()}: input {top!r} has shape "
-                                  f"{'x'.join(map(str, shape))}; every size must be at least 1")
+                                  f"{_text(shape)}; every size must be at least 1")
+
+
+def _text(shape: Shape) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape)

@@ -67,7 +67,7 @@ class NetDef:
     path: str
     name: str
     layers: list[LayerDef]
-    inputs: dict[str, tuple[int, ...] | None]
+    inputs: dict[str, tuple[int | None, ...] | None]
     input_variables: dict[str, str]
     data_layers: list[LayerDef]
     outputs: list[str]
