@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from matnet.errors import MatnetError, nearest, printable, program, worded_for_commands
-from matnet.interrupts import INTERRUPTED, Interrupts
+from matnet.interrupts import INTERRUPTED, Interrupts, ended
 from matnet.outcomes import ExitStatus
 
 
@@ -38,13 +38,13 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
             status = main(left)
         sys.stdout.flush()
         if not interrupts.status or status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
-            return status
+            return ended(status) if interrupts.status else status
         error: BaseException = KeyboardInterrupt()
     except BaseException as raised:
         error = raised
     if interrupts.status or isinstance(error, KeyboardInterrupt):
         print(INTERRUPTED, file=sys.stderr)
-        return interrupts.status or ExitStatus.INTERRUPTED
+        return ended(interrupts.status or ExitStatus.INTERRUPTED)
     return _reported(error, common.debug or "PYTEST_CURRENT_TEST" in os.environ)
 
 

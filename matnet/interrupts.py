@@ -36,6 +36,15 @@ def _end(number: int, frame: object) -> None:
     os._exit(128 + number)
 
 
+def ended(status: int) -> int:
+    """End the process of an interrupted command, whose threads may still compute; in other processes, the status."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(status)
+    return status
+
+
 class Interrupts:
     """Records SIGINT and SIGTERM while a command runs.
 

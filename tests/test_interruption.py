@@ -28,6 +28,7 @@ CONVERTS = f"import time\ntry:\n    {WAIT}\nexcept BaseException:\n    raise Imp
 EXITS = f"import time\ntry:\n    {WAIT}\nexcept BaseException:\n    raise SystemExit(2) from None\n"
 LOSES = f"import time\ntry:\n    {WAIT}\nexcept BaseException:\n    pass\ntime.sleep({PATIENCE})\n"
 FREES = f"import time\nclass A:\n    def __del__(self):\n        {WAIT}\nA()\ntime.sleep({PATIENCE})\n"
+WORKS = f"import threading, time\nthreading.Thread(target=time.sleep, args=({PATIENCE},)).start()\n{WAIT}\n"
 CLEANS_UP = f"""import time
 try:
     {WAIT}
@@ -107,7 +108,7 @@ def test_what_becomes_another_error_is_an_interruption_still(command: str, tmp_p
 
 
 @needs_signals
-@pytest.mark.parametrize("text", [EXITS, LOSES, FREES], ids=["exits", "loses", "frees"])
+@pytest.mark.parametrize("text", [EXITS, LOSES, FREES, WORKS], ids=["exits", "loses", "frees", "works"])
 def test_what_is_lost_comes_again(text: str, tmp_path: Path) -> None:
     process = started("matnet.eval", "--backend", "numpy", folder=tmp_path, tqdm=text)
     assert interrupted_while_loading(process) == (130, "", "matnet: interrupted\n")

@@ -176,6 +176,23 @@ def test_an_error_ends_the_run_and_its_threads(where: str) -> None:
     assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("matnet")]
 
 
+def test_ctrl_c_does_not_wait_for_a_batch() -> None:
+    released = threading.Event()
+
+    def compute(batch: np.ndarray, span: range, good: list[int]) -> bool:
+        return span.start == 0 or released.wait(LIMIT)
+
+    def interrupted() -> None:
+        running = Pipeline(fill, compute, memory(2), ThreadCounts(2, 2, 2)).run([range(4), range(4, 8)])
+        assert next(running).span == range(4)
+        with pytest.raises(KeyboardInterrupt):
+            running.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+        assert not released.is_set()
+        released.set()
+
+    within_limit(interrupted)
+
+
 def test_leaving_early_ends_the_threads() -> None:
     prepared = []
 

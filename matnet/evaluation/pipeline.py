@@ -78,20 +78,25 @@ class Pipeline:
     def run(self, spans: Sequence[range]) -> Iterator[Done]:
         """Yields each batch as it finishes, in no particular order; raises what `compute` raises.
 
-        Leaving the loop early stops the threads; batches in progress are finished and dropped.
+        Leaving the loop early stops the threads; batches in progress are finished and dropped. Ctrl-C does not wait for
+        them.
         """
         self._spans.extend(spans)
-        with ThreadPoolExecutor(self._counts.threads, thread_name_prefix="matnet") as pool:
-            try:
-                threads = [pool.submit(self._work) for _ in range(self._counts.threads)]
-                for thread in threads:
-                    thread.add_done_callback(self._wake)
-                for _ in spans:
-                    yield self._wait_for_one(threads)
-            finally:
-                with self._changed:
-                    self._stopped = True
-                    self._changed.notify_all()
+        pool, waits = ThreadPoolExecutor(self._counts.threads, thread_name_prefix="matnet"), True
+        try:
+            threads = [pool.submit(self._work) for _ in range(self._counts.threads)]
+            for thread in threads:
+                thread.add_done_callback(self._wake)
+            for _ in spans:
+                yield self._wait_for_one(threads)
+        except KeyboardInterrupt:
+            waits = False
+            raise
+        finally:
+            with self._changed:
+                self._stopped = True
+                self._changed.notify_all()
+            pool.shutdown(waits)
 
     def _wait_for_one(self, threads: Sequence[Future[None]]) -> Done:
         with self._changed:
