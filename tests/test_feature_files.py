@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import shutil
 import signal
 import tempfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -14,13 +16,14 @@ from unittest.mock import Mock
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 import matnet
 from matnet import features
 from matnet import run as run_verb
 from matnet.answers import extraction
 from matnet.answers.layer_names import named_layers
-from matnet.answers.staging import Writer
+from matnet.answers.staging import DONE, Writer
 from matnet.command_line import run_command
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, FileFormatError, NetworkError
@@ -204,6 +207,21 @@ def test_an_interrupted_run_goes_on(
 
 
 @pytest.mark.process
+def test_an_image_that_changed_since_is_computed_again(
+    interrupted: Path, net: Network, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    states = np.fromfile(interrupted.with_name("f.npz.part") / "done", np.uint8)
+    row = int(np.flatnonzero(states == DONE)[-1])
+    shutil.copy(SEVENS[8], folder / f"{row}.png")
+    assert run(MODEL, folder, "--layer", "ip1", "--out", interrupted, "--batch-size", 2) == 2
+    assert "computed again: 1" in capsys.readouterr().err
+    values = expected(net)["ip1"]
+    values[row] = net(net.prepare(SEVENS[8]), ["ip1"]).ravel()
+    np.testing.assert_allclose(read(interrupted)[0]["ip1"], values, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.process
 def test_an_interrupted_run_of_something_else_is_kept(
     interrupted: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,12 +239,14 @@ def test_an_interrupted_run_of_something_else_is_kept(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("other", ["network", "images"])
+@pytest.mark.parametrize("other", ["network", "images", "images of Pillow", "open files"])
 def test_an_interrupted_run_of_an_edited_network_or_other_arrays_is_kept(
     other: str, net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both have the names of the first run: the file's, and image 1 to image 6."""
+    """Both have the names of the first run: the file's, and image 1 to image 6, or those of types."""
     put, images = Writer.put, [np.full((8, 8), number, np.uint8) for number in range(6)]
+    kinds = {"images of Pillow": Image.fromarray, "open files": as_file}
+    images = [kinds.get(other, np.asarray)(array) for array in images]
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(Writer, "put", lambda self, rows, *rest: put(self, rows, *rest) if 0 in rows else _kill())
         net.features(images, "ip1", out=tmp_path / "f.npz", batch_size=2)
@@ -241,6 +261,13 @@ def test_an_interrupted_run_of_an_edited_network_or_other_arrays_is_kept(
 
 def _kill() -> None:
     raise Killed
+
+
+def as_file(array: np.ndarray) -> BytesIO:
+    """A PNG file in memory."""
+    file = BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file
 
 
 @pytest.mark.process
@@ -289,6 +316,7 @@ def test_several_processes_write_the_same_file(net: Network, folder: Path, tmp_p
         net.features(folder, ["ip1", "conv2"], out=out, workers=workers, batch_size=2, backend="onnx")
     (one, *rest), (two, *same) = (read(tmp_path / f"f{workers}.npz") for workers in (1, 2))
     assert rest == same
+    assert {json.loads(str(arrays["about"]))["runtime"] for arrays in (one, two)} == {"onnxruntime"}
     for name in ("ip1", "conv2"):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-5)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -55,9 +56,10 @@ def net() -> Network:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file but the run's description."""
+    """All arrays of an .npz file, and the runtime of the run's description."""
     with np.load(path) as file:
-        return {name: file[name] for name in file.files if name != "about"}
+        arrays = {name: file[name] for name in file.files if name != "about"}
+        return arrays | {"runtime": np.array(json.loads(str(file["about"]))["runtime"])}
 
 
 def assert_same(found: Path, expected: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -81,6 +82,7 @@ def extract(
     with _remote(scheduler, task, pictures) as remote:
         staging, done = Staging.open(target, key, shapes, len(pictures), resume)
         if done:
+            done -= staging.forget(_changed(pictures, staging))
             log.info("%s: resuming after %d of %d images", staging.folder, done, len(pictures))
         rows = np.flatnonzero(staging.states() != DONE).tolist()
         chosen = staging.ways()[1]
@@ -152,10 +154,7 @@ def _key(task: Extraction, pictures: Sequence[Picture]) -> dict[str, str]:
     listed = hashlib.sha256()
     for picture in pictures:
         listed.update(f"{picture.name}\n".encode("utf-8", "surrogateescape"))
-        if isinstance(picture.source, np.ndarray):
-            listed.update(np.ascontiguousarray(picture.source).data)
-        elif isinstance(picture.source, (bytes, bytearray, memoryview)):
-            listed.update(picture.source)
+        listed.update(_content(picture.source))
     prepared, options = task.preprocessing, task.options
     mean = b"".join(planes.tobytes() for planes in (prepared.mean, prepared.std) if planes is not None)
     return {
@@ -167,6 +166,34 @@ def _key(task: Extraction, pictures: Sequence[Picture]) -> dict[str, str]:
         "engine": " ".join(filter(None, (options.backend, options.precision, options.runtime))),
         "file of layers": " ".join(file.sha256 for file in imported_layer_files()),
     }
+
+
+def _content(source: Any) -> Any:
+    """The bytes of an image that is not a file; nothing for a file, which `_changed` checks."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return source
+    with suppress(OSError, ValueError, AttributeError):  # an unreadable image, which is reported later
+        if hasattr(source, "read"):
+            start, content = source.tell(), source.read()
+            source.seek(start)
+            return content
+        if hasattr(source, "tobytes") and not getattr(source, "filename", None):
+            return source.tobytes()
+    return b""
+
+
+def _changed(pictures: Sequence[Picture], staging: Staging) -> list[int]:
+    """The finished rows whose image files changed after the run began, which are computed again."""
+    found = []
+    for row in np.flatnonzero(staging.states() == DONE).tolist():
+        source = pictures[row].source
+        with suppress(OSError):
+            stated = os.stat(source) if isinstance(source, (str, os.PathLike)) else None
+            if stated is not None and max(stated.st_mtime_ns, stated.st_ctime_ns) > staging.started:
+                found.append(row)
+    if found:
+        log.warning("images that changed since the interrupted run began, and are computed again: %d", len(found))
+    return found
 
 
 # -- computing --------------------------------------------------------------------------------------
@@ -213,6 +240,8 @@ def computed(
     names = task.variables
     wanted = list(dict.fromkeys(names.values()))
     for batch in batches(task.net, pictures, wanted, task.preprocessing, task.options, seen, share):
+        if share is not None and (task.options.runtime or "").startswith("auto"):
+            batch.way = ""  # other processes may choose another one
         yield batch, {name: pooled(batch.values[names[name]], task.pool) for name in names if batch.numbers}
 
 
@@ -227,7 +256,7 @@ def _by_threads(
     with Writer(staging) as writer:
         for batch, values in computed(task, pictures, seen, share):
             failed = {rows[number]: fault for number, fault in batch.faults.items()}
-            if share is None and not chosen and batch.way:
+            if not chosen and batch.way:
                 found = joined((rows[number], rows[number] + 1) for number in (*batch.numbers, *batch.faults))
                 ways, chosen = merged(ways, {batch.way: found}), batch.chosen
                 staging.keep_ways(ways, chosen)

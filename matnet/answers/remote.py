@@ -36,12 +36,16 @@ How = tuple[Mapping[str, str], str, "Preprocessing", EngineOptions]
 
 @dataclass
 class FeaturePart:
-    """The features of some images: their numbers in the part, a row of values for each, errors of unreadable ones."""
+    """The features of some images: their numbers in the part, a row of values for each, errors of unreadable ones.
+
+    way: how the network ran (`Engine.way`).
+    """
 
     numbers: list[int] = field(default_factory=list)
     values: dict[str, np.ndarray] = field(default_factory=dict)
     faults: dict[int, str] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
+    way: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Remote:
         self, task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging
     ) -> Generator[tuple[int, dict[int, str]], None, None]:
         """Compute and write; yields the number of images in each part and their errors by row."""
-        client, words, seen = self.cluster.client, wording(), Seen()
+        client, words, seen, chosen = self.cluster.client, wording(), Seen(), staging.ways()[1]
         how = task.variables, task.pool, task.preprocessing, task.options
 
         def futures() -> Iterator[Any]:
@@ -77,6 +81,9 @@ class Remote:
                 failed = {place[number]: fault for number, fault in found.faults.items()}
                 writer.put([place[number] for number in found.numbers], found.values, sorted(failed))
                 seen.add(found.seen)
+                if found.way and not chosen:
+                    chosen = found.way
+                    staging.keep_ways({}, chosen)
                 yield len(place), failed
         for note in seen.notes(task.preprocessing.exif):
             log.warning(note)
@@ -141,6 +148,7 @@ def compute_part(
         found, pieces = FeaturePart(), []
         for batch, values in computed(task, pictures, found.seen, worker_processors()):
             found.numbers += batch.numbers
+            found.way = batch.way
             pieces += [values] if values else []
             found.faults.update((number, _as_given(fault, pictures[number])) for number, fault in batch.faults.items())
     if pieces:

@@ -87,6 +87,18 @@ class Staging:
     def states(self) -> np.ndarray:
         return np.fromfile(self.folder / "done", np.uint8)
 
+    @property
+    def started(self) -> int:
+        """When the run began, in nanoseconds since 1970."""
+        return (self.folder / KEY).stat().st_mtime_ns
+
+    def forget(self, rows: Sequence[int]) -> int:
+        """Have these rows computed again; returns their number."""
+        states = self.states()
+        states[rows] = TO_DO
+        (self.folder / "done").write_bytes(states.tobytes())
+        return len(rows)
+
     def ways(self) -> tuple[dict[str, Ranges], str]:
         """What `keep_ways` saved for the finished rows; empty if it saved nothing."""
         found = read_record(self.folder / WAYS, lambda record: (ways_of_record(record["ways"]), str(record["chosen"])))
