@@ -85,10 +85,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Up to three of the names `known` that are similar to `name`, the nearest first; else those that begin like it."""
-    names = list(dict.fromkeys(known))
-    beginnings = {text[: len(name)]: text for text in reversed(names)}
-    close = get_close_matches(name, names, n=3, cutoff=0.5)
-    return close or [beginnings[text] for text in get_close_matches(name, beginnings, n=3, cutoff=0.75)]
+    names = {text.casefold(): text for text in reversed(list(known))}
+    beginnings = {text[: len(name)]: text for text in names}
+    folded = name.casefold()
+    close = get_close_matches(folded, names, n=3, cutoff=0.5)
+    close = close or [beginnings[text] for text in get_close_matches(folded, beginnings, n=3, cutoff=0.75)]
+    return [names[text] for text in close]
 
 
 def in_words(of_python: str, of_commands: str) -> str:

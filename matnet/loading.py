@@ -22,7 +22,7 @@ CARD = "readme.md"
 
 
 def load(
-    source: PathLike | bytes | IO[bytes],
+    source: PathLike | bytes | IO[bytes] | tuple[PathLike, PathLike],
     weights: PathLike | None = None,
     *,
     allow_unverified: bool = False,
@@ -32,17 +32,22 @@ def load(
     """Load a network.
 
     source: a MatConvNet .mat file, its bytes, or an open binary file; Caffe's prototxt and caffemodel (or .h5), as two
-    arguments or as "NET.prototxt,WEIGHTS.caffemodel", or either alone; the folder of a Caffe model with its readme.md;
-    or the name of a known model (`matnet zoo list`), which is fetched if necessary. Existing paths take precedence over
-    names. allow_unverified: also fetch models without a published checksum. fetcher: a `matnet.zoo.fetch.Fetcher` with
-    mirrors or local files. options: as in `formats.load_network` for a .mat file, `convert_caffe` for Caffe files.
+    arguments, a tuple, or "NET.prototxt,WEIGHTS.caffemodel", or either alone; the folder of a Caffe model with its
+    readme.md; or the name of a known model (`matnet zoo list`), which is fetched if necessary. Existing paths take
+    precedence over names. allow_unverified: also fetch models without a published checksum. fetcher: a
+    `matnet.zoo.fetch.Fetcher` with mirrors or local files. options: as in `formats.load_network` for a .mat file,
+    `convert_caffe` for Caffe files.
 
     A .mat file may hold a SimpleNN or DagNN of any MatConvNet version, as MAT v5, v7 or v7.3. Raises FileFormatError if
     the source is not a network, UnknownModelError with the nearest names, DownloadError with the manual steps, and the
     errors of the readers.
     """
+    if isinstance(source, (tuple, list)) and len(source) == 2 and weights is None:
+        source, weights = source
     if not isinstance(source, (str, os.PathLike)):
         return _from_content(source, options)
+    if not os.fspath(source):
+        raise FileFormatError("the path of the network is empty; expected a path or the name of a known model")
     text, path = os.fspath(source), Path(source)
     if weights is not None:
         return _caffe([path, Path(weights)], options)
@@ -145,7 +150,7 @@ def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
             else:
                 try:
                     shutil.copyfileobj(source, target)
-                except TypeError:
+                except (TypeError, UnicodeDecodeError):
                     raise FileFormatError(f"{called}: is opened in text mode; open it with mode 'rb'") from None
         try:
             net = load_network(file, **_without_caffe_options(called, options))

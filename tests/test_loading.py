@@ -6,6 +6,7 @@ import importlib
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -55,10 +56,11 @@ def test_matconvnets_file_in_every_form(kind: str) -> None:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("joined", [False, True])
-def test_caffes_pair(order: int, joined: bool) -> None:
+@pytest.mark.parametrize("form", ["arguments", "tuple", "list", "text"])
+def test_caffes_pair(order: int, form: str) -> None:
     pair = [PROTOTXT, CAFFEMODEL][::order]
-    net = matnet.load(",".join(map(str, pair))) if joined else matnet.load(*pair)
+    joined: Any = {"tuple": tuple(pair), "list": [*map(str, pair)], "text": ",".join(map(str, pair))}
+    net = matnet.load(*pair) if form == "arguments" else matnet.load(joined[form])
     assert net.source.format == "caffe"
     assert_is_digits(net)
 
@@ -137,7 +139,11 @@ def test_names_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [None, 3, ["net.mat"], io.StringIO("text"), b"", b"PK no network", io.BytesIO(b"<html>")]
+    "source",
+    [
+        *(None, 3, "", ["net.mat"], ["", ""], b"", b"PK no network", io.BytesIO(b"<html>")),
+        *(io.StringIO("text"), io.TextIOWrapper(io.BytesIO(b"MATLAB \xff"), "utf-8")),
+    ],
 )
 def test_what_is_no_network(source: object) -> None:
     with pytest.raises(MatnetError) as error:

@@ -93,6 +93,6 @@ class LayerView:
 
 def layer_view(net: Network, name: str) -> LayerView:
     """The layer with this name. Raises UnknownLayerError, which is also a KeyError."""
-    if name in net.layers:
+    if isinstance(name, str) and name in net.layers:
         return LayerView(net, net.layers[name])
     raise UnknownLayerError(f"{net.source}: no layer is called {name!r}{nearest(str(name), net.layers)}")
