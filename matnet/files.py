@@ -418,19 +418,19 @@ def existing_file(path: PathLike, what: str = "file") -> Path:
     Raises FileFormatError for a missing or empty file, a folder, a pipe or a device. Does not open the file, so a pipe
     without a writer cannot block.
     """
-    target = Path(path)
+    target, named = Path(path), os.fspath(path)
     try:
         found = target.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise FileFormatError(f"{target}: no such {what}; check the name and the folder") from None
+        raise FileFormatError(f"{named}: no such {what}; check the name and the folder") from None
     except (OSError, ValueError) as error:
-        raise FileFormatError(f"{target}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise FileFormatError(f"{named}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if stat.S_ISDIR(found.st_mode):
-        raise FileFormatError(f"{target}: is a folder, not {_a(what)}; give the file itself")
+        raise FileFormatError(f"{named}: is a folder, not {_a(what)}; give the file itself")
     if not stat.S_ISREG(found.st_mode):
-        raise FileFormatError(f"{target}: is a pipe or device, not {_a(what)}; save its content to a file first")
+        raise FileFormatError(f"{named}: is a pipe or device, not {_a(what)}; save its content to a file first")
     if found.st_size == 0:
-        raise FileFormatError(f"{target}: the {what} is empty (0 bytes); fetch or copy it again")
+        raise FileFormatError(f"{named}: the {what} is empty (0 bytes); fetch or copy it again")
     return target
 
 

@@ -68,17 +68,44 @@ def test_a_folder_has_a_row_per_image(digits: Network) -> None:
     assert found._repr_html_().count("<tr>") == len(SEVENS) + 1
 
 
-@pytest.mark.parametrize("kind", ["path", "bytes", "open file", "Pillow", "array", "list", "N x H x W x C"])
+class Tensor(list):  # type: ignore[type-arg]
+    """A tensor of another library: it is iterable, and an array on request."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.array(list(self), np.uint8)
+
+
+SINGLE = ["path", "bytes", "open file", "Pillow", "array", "tensor"]
+SEVERAL = ["list", "tensors", "array of paths", "N x H x W x C"]
+
+
+@pytest.mark.parametrize("kind", SINGLE + SEVERAL)
 def test_images_of_every_kind(kind: str, digits: Network) -> None:
     path, pixels = SEVENS[0], np.asarray(Image.open(SEVENS[0]))
     images = {
         "path": str(path), "bytes": path.read_bytes(), "open file": io.BytesIO(path.read_bytes()),
         "Pillow": Image.open(path), "array": pixels, "list": [path], "N x H x W x C": pixels[None, :, :, None],
+        "tensor": Tensor(pixels), "tensors": [Tensor(pixels)], "array of paths": np.array([str(path)]),
     }[kind]  # fmt: skip
     expected = digits.preprocessing.load(path)[None]
     np.testing.assert_array_equal(digits.prepare(images), expected)
-    several = kind in ("list", "N x H x W x C")
-    assert len(digits.classify(images, top=2)) == (1 if several else 2)
+    assert len(digits.classify(images, top=2)) == (1 if kind in SEVERAL else 2)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "values"), [(1 / 255, 0, "0 to 1"), (1 / 127.5, -1, "-1 to 1"), (257, 0, "65535")]
+)
+@pytest.mark.parametrize("way", ["prepare", "classify", "features"])
+def test_arrays_of_another_range_are_refused(
+    way: str, scale: float, shift: float, values: str, digits: Network
+) -> None:
+    """As matplotlib, torchvision and 16-bit files give them; a black image has no other range."""
+    pixels = np.linspace(0, 255, 28 * 28).reshape(28, 28)
+    ask = {"prepare": digits.prepare, "classify": digits.classify, "features": lambda x: digits.features(x, "ip1")}[way]
+    with pytest.raises(DataError, match=f"{values}; expected 0"):
+        ask(pixels * scale + shift)
+    for image in (pixels, np.zeros((28, 28)), np.ones((28, 28))):
+        ask(image)
 
 
 @pytest.mark.process
@@ -312,10 +339,13 @@ def test_a_layer_by_name(digits: Network) -> None:
     assert (layer.inputs, layer.op) == (["input"], digits.layers["conv1"].op)
     assert "conv1" in repr(layer)
     assert "conv1" in digits
-    with pytest.raises(KeyError, match="nearest: conv1") as error:
-        digits["conv11"]
-    assert isinstance(error.value, MatnetError)
-    assert str(error.value).count("conv1,") <= 1
+    for name in ("conv11", "CONV1"):
+        with pytest.raises(KeyError, match="nearest: conv1") as error:
+            digits[name]
+        assert isinstance(error.value, MatnetError)
+        assert str(error.value).count("conv1,") <= 1
+    with pytest.raises(KeyError, match="slice"):
+        digits[0:2]  # type: ignore[index]
 
 
 def test_assigning_filters_changes_the_network() -> None:

@@ -71,6 +71,12 @@ def test_what_is_no_image_is_refused_by_its_type(wrong: Any) -> None:
         PREPARED.load(wrong)
 
 
+def test_a_file_open_as_text_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open(encoding="utf-8") as file, pytest.raises(DataError, match=r"a\.png: .*'rb'"):
+        PREPARED.load(file)
+
+
 @pytest.mark.parametrize(
     "array",
     [RGB.transpose(2, 0, 1), RGB[None], np.zeros((0, 5, 3)), RGB.astype(np.int64), RGB > 3, RGB * np.nan, RGB * 1j],

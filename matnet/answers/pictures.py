@@ -13,6 +13,9 @@ from matnet.datasets.scan import images_below
 from matnet.errors import DataError
 from matnet.images.decode import name_of
 
+SLACK = 64
+"""How far the pixels of a resampled image may lie outside 0..255."""
+
 
 class Picture(NamedTuple):
     """One image, perhaps not read yet: its name and its source."""
@@ -24,9 +27,10 @@ class Picture(NamedTuple):
 def pictures_of(images: Any) -> tuple[list[Picture], bool]:
     """Every image in `images`, and whether `images` is a list or a folder (even with a single image).
 
-    A folder yields all image files in it and its subfolders, sorted. An array N x H x W x C counts as a list. Raises
-    DataError for a folder without images and for an empty list.
+    A folder yields all image files in it and its subfolders, sorted. An array N x H x W x C, or of paths, counts as a
+    list. Raises DataError for a folder without images and for an empty list.
     """
+    images = _plain(images)
     several = _is_list(images) or _is_folder(images)
     found = list(_each(images))
     if not found:
@@ -39,6 +43,7 @@ def pictures_of(images: Any) -> tuple[list[Picture], bool]:
 
 
 def _each(images: Any) -> Iterator[Picture]:
+    images = _plain(images)
     if isinstance(images, str) and not images:
         raise DataError("the path of an image is empty; expected a path, a folder, an array, or a list of them")
     if _is_folder(images):
@@ -54,13 +59,34 @@ def _each(images: Any) -> Iterator[Picture]:
         yield Picture(name_of(images), images)
 
 
+def _plain(images: Any) -> Any:
+    """A tensor of another library as an array; anything else as it is."""
+    known = isinstance(images, (np.ndarray, str, bytes)) or hasattr(images, "convert")
+    if known or not hasattr(images, "__array__"):
+        return images
+    try:
+        return np.asarray(images)
+    except (TypeError, RuntimeError) as error:  # a tensor on a GPU, or one that needs its gradient
+        raise DataError(f"the image is a {type(images).__name__} that cannot be read: {error}") from None
+
+
+def checked(source: Any) -> Any:
+    """The source of an image. Raises DataError for an array of floating-point values that are clearly not 0..255."""
+    if isinstance(source, np.ndarray) and source.dtype.kind == "f" and source.size:
+        low, high = float(source.min()), float(source.max())
+        unit = -1 <= low < high <= 1 and bool((source != np.rint(source)).any())
+        if unit or low < -SLACK or high > 255 + SLACK:
+            raise DataError(f"the image array has values {low:g} to {high:g}; expected 0 (black) to 255 (white)")
+    return source
+
+
 def _is_folder(images: Any) -> bool:
     return isinstance(images, (str, os.PathLike)) and images != "" and Path(images).is_dir()
 
 
 def _is_list(images: Any) -> bool:
     if isinstance(images, np.ndarray):
-        return images.ndim == 4 and images.shape[3] in (1, 3)
+        return (images.ndim > 0 and images.dtype.kind in "OU") or (images.ndim == 4 and images.shape[3] in (1, 3))
     if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(images, "read"):
         return False
     return isinstance(images, Iterable) and not hasattr(images, "convert")

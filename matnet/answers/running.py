@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matnet.answers.pictures import Picture, checked
 from matnet.engines import EngineOptions, engine_options, for_batches
 from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.kept import kept_engines
@@ -28,7 +29,6 @@ from matnet.images.decode import opened
 from matnet.keywords import instance, require, unknown
 
 if TYPE_CHECKING:
-    from matnet.answers.pictures import Picture
     from matnet.images import Preprocessing
     from matnet.network import Network
 
@@ -86,7 +86,7 @@ def prepared(picture: Picture, preprocessing: Preprocessing, out: np.ndarray | N
     """The network's input for one picture. Raises DataError, with its name, if the picture is unusable."""
     try:
         if isinstance(picture.source, np.ndarray):
-            return preprocessing.apply(picture.source, out)
+            return preprocessing.apply(checked(picture.source), out)
         with opened(picture.source, preprocessing.max_pixels, preprocessing.exif) as image:
             seen.note(picture.name, image.info.get("orientation", 1))
             return preprocessing.put(image, out)

@@ -112,6 +112,8 @@ def _file(source: Source, max_pixels: int) -> Image:
         return Image.open(io.BytesIO(source))
     if isinstance(source, (str, os.PathLike)):
         return Image.open(existing_file(source, "image"))
+    if isinstance(source, io.TextIOBase):
+        raise DataError(f"{name_of(source)}: is opened in text mode; open it with mode 'rb'")
     if hasattr(source, "read") and hasattr(source, "seek"):
         return Image.open(source)
     raise DataError(
