@@ -264,7 +264,9 @@ def test_a_list_of_detections_is_of_the_whole_image(asked: dict[str, Any]) -> No
     net.params["scores_f"].value = filters
     image = np.zeros((8, 64, 3), np.uint8)
     image[:, :16, 0] = 200
-    (found,) = net.detect([image], least=0.5, **{"resize": "imresize", "interpolation": "box"} | asked)
+    how = {"resize": "imresize", "interpolation": "box"} | asked
+    np.testing.assert_array_equal(net.prepare(image, **how)[0, 0], [[200, 0, 0, 0]] * 4)
+    (found,) = net.detect([image], least=0.5, **how)
     assert found.classes == (1, 2)
     np.testing.assert_allclose(found.scores, (1.05, 0.9), atol=1e-3)
     np.testing.assert_allclose(found.boxes, [[15, 1, 48, 6]] * 2)
@@ -274,7 +276,7 @@ def test_a_list_of_detections_takes_no_mean_image_of_a_crop() -> None:
     """The mean image was cropped as the images would be, and does not fit whole ones."""
     net = listing_detector()
     mean = np.zeros((4, 4, 3), np.float32)
-    with pytest.raises(NetworkError, match=r"mean image.*mean=\(R, G, B\)"):
+    with pytest.raises(DataError, match=r"mean image.*mean=\(R, G, B\)"):
         net.detect([np.zeros((8, 64, 3), np.uint8)], mean=mean, keep_aspect=True)
 
 
@@ -289,9 +291,8 @@ def test_an_evaluation_of_lists_resizes_whole_images(tmp_path: Path) -> None:
     net.params["scores_b"].value = np.zeros((count, 1), np.float32)
     net.layers["scores"].op = Conv(size=(4, 4, 3, count))
     net.layers["out"].op = replace(net.layers["out"].op, numClasses=count)
-    stated = Preprocessing.of(net)
+    stated = replace(Preprocessing.of(net), keep_aspect=True)
     config, _ = planned(net, load_voc_objects(voc2007(tmp_path)), stated)
-    assert stated.keep_aspect
     assert not config.preprocessing.keep_aspect
 
 

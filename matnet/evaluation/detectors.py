@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +15,6 @@ from matnet.ops.base import InputKind
 from matnet.ops.combine import Scale
 from matnet.ops.extensions.suppression import PIXELS, keep_best
 
-if TYPE_CHECKING:
-    from matnet.images import Preprocessing
-
-log = logging.getLogger(__name__)
 BACKGROUND = ("background", "__background__")
 """Names of the class that is none."""
 
@@ -297,23 +291,6 @@ def _source_of_boxes(net: Network, pooling: Layer) -> tuple[str, bool]:
     if maker is not None and isinstance(maker.op, Scale):
         return maker.inputs[0], True
     return name, InputKind.BOXES in pooling.op.input_kinds.values()
-
-
-def whole_images(net: Network, detector: Detector, preprocessing: Preprocessing) -> Preprocessing:
-    """The preprocessing for a detector; one that lists detections gets whole images, to which its corners are relative.
-
-    Source: Liu et al., SSD (ECCV 2016), whose code resizes images to the input size without keeping the aspect ratio.
-    """
-    cropping = preprocessing.keep_aspect or preprocessing.crop_fraction != (1.0, 1.0)
-    if not (detector.lists and cropping):
-        return preprocessing
-    if any(planes is not None and planes.ndim == 3 for planes in (preprocessing.mean, preprocessing.std)):
-        raise NetworkError(
-            f"{net.source}: its mean image or std image is for cropped images, but a detector that lists boxes takes "
-            f"whole images; give one value per channel with {in_words('mean=(R, G, B)', '--mean R G B')}"
-        )
-    log.info("%s: images are resized whole, not cropped, because the boxes are relative to the whole image", net.source)
-    return replace(preprocessing, keep_aspect=False, crop_fraction=(1.0, 1.0))
 
 
 # -- the names of classes ---------------------------------------------------------------------------

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.errors import DataError, ShapeError, nearest
+from matnet.errors import DataError, ShapeError, in_words, nearest
 from matnet.images import crop, resize, words
 from matnet.images.crop import Box, Size
 from matnet.images.decode import MAX_PIXELS, checked_pixels, decode_uint8, name_of, opened, with_channels
@@ -106,15 +106,17 @@ class Preprocessing:
         """The preprocessing stated by a network's file, under one of PROTOCOLS.
 
         The size and the channels are those of the network's image input (matnet.meta). `overrides` are fields of this
-        class that replace values from the file. Raises DataError if the normalization is unusable, or missing without
-        image_size or mean in `overrides`; it lists every such field and what to pass instead.
+        class that replace values from the file. A network that lists detections gets `whole` images. Raises
+        DataError if the normalization is unusable, or missing without image_size or mean in `overrides`; it lists every
+        such field and what to pass instead.
         """
         if not net.data_inputs():
             raise DataError(f"{net.source}: the network has no image input")
         _require({"protocol": protocol, **overrides})
         overrides = {name: plain(value) if name in KINDS else value for name, value in overrides.items()}
         try:
-            return cls._stated(normalization_of(net, **_read_from_meta(overrides)), protocol, overrides)
+            found = cls._stated(normalization_of(net, **_read_from_meta(overrides)), protocol, overrides)
+            return found.whole() if any(layer.op.lists_detections for layer in net.layers.values()) else found
         except DataError as error:
             raise DataError(f"{net.source}: {error}") from None
 
@@ -148,6 +150,21 @@ class Preprocessing:
             if name not in overrides:
                 fields[name] = fitted_mean(planes, fields["image_size"], covered, fields["resize"])
         return cls(**fields)
+
+    def whole(self) -> Preprocessing:
+        """The same without a crop, for detectors whose boxes are relative to the whole image.
+
+        Source: Liu et al., SSD (ECCV 2016), whose code resizes images to the input size without keeping the aspect
+        ratio. Raises DataError for a mean image or std image of cropped images.
+        """
+        if not self.keep_aspect and self.crop_fraction == (1.0, 1.0):
+            return self
+        if any(planes is not None and planes.ndim == 3 for planes in (self.mean, self.std)):
+            raise DataError(
+                "the mean image or std image is for cropped images, but a detector that lists boxes takes whole images"
+                f"; give one value per channel with {in_words('mean=(R, G, B)', '--mean R G B')}"
+            )
+        return replace(self, keep_aspect=False, crop_fraction=(1.0, 1.0))
 
     @property
     def views(self) -> int:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from matnet.torch.build import built, generated, require_safetensors, require_to
 from matnet.torch.code import Module
 from matnet.torch.preprocess import preprocess_text
 from matnet.torch.shapes import known_shapes
-
-if TYPE_CHECKING:
-    from matnet.images import Preprocessing
 
 MARK = "written by matnet"
 FILES = ("model.py", "weights.safetensors", "labels.txt", "preprocess.py", "mean.npy", "std.npy", "README.md")
@@ -74,7 +71,7 @@ def save_torch(
     module = generated(net, outputs, size, input_shapes)
     with temporary_folder(target) as work:
         _write_model(module, work)
-        chain = _write_preprocessing(net, work)
+        prepared, how = _write_preprocessing(net, work)
         labels = label_lines(net)
         labels = labels if len(labels) in module.channels else []
         if labels:
@@ -84,7 +81,7 @@ def save_torch(
             raise NetworkError(
                 f"{target}: not written, since its outputs differ from matnet's by {error:.1e} of the largest value"
             )
-        (work / "README.md").write_text(_readme(net, module, chain, error, bool(labels)), encoding="utf-8")
+        (work / "README.md").write_text(_readme(net, module, prepared, how, error, bool(labels)), encoding="utf-8")
         return Package(_put(work, target), error, module)
 
 
@@ -117,17 +114,17 @@ def _write_model(module: Module, folder: Path) -> None:
     save_file(built(module).state_dict(), str(folder / "weights.safetensors"), metadata={"format": "pt"})
 
 
-def _write_preprocessing(net: Network, folder: Path) -> Preprocessing | None:
-    """Writes preprocess.py and mean images; writes nothing and returns None if the preprocessing is unknown."""
+def _write_preprocessing(net: Network, folder: Path) -> tuple[bool, str]:
+    """Writes preprocess.py and mean images if the preprocessing is known. Returns whether it is, and a description."""
     try:
         chain = net.preprocessing
-    except DataError:
-        return None
+    except DataError as error:
+        return False, f"not written: {str(error).removeprefix(f'{net.source}: ')}"
     (folder / "preprocess.py").write_text(preprocess_text(chain, display_name(net)), encoding="utf-8")
     for name, planes in (("mean", chain.mean), ("std", chain.std)):
         if planes is not None and planes.ndim == 3:
             np.save(folder / f"{name}.npy", planes)
-    return chain
+    return True, chain.describe()
 
 
 def _largest_error(
@@ -179,7 +176,7 @@ def example(prepared: bool, labelled: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _readme(net: Network, module: Module, chain: Preprocessing | None, error: float, labelled: bool) -> str:
+def _readme(net: Network, module: Module, prepared: bool, how: str, error: float, labelled: bool) -> str:
     from matnet import __version__
 
     source = net.source
@@ -190,15 +187,13 @@ def _readme(net: Network, module: Module, chain: Preprocessing | None, error: fl
         "It needs torch, safetensors, numpy and Pillow, but not matnet.",
         "",
         "```python",
-        f"{example(chain is not None, labelled and len(module.outputs) == 1)}```",
+        f"{example(prepared, labelled and len(module.outputs) == 1)}```",
         "",
         f"- `model.py`: class `{module.name}`; inputs {', '.join(module.inputs)}; outputs {', '.join(module.outputs)}.",
         "- `weights.safetensors`: its state_dict.",
         "- `labels.txt`: "
         + ("one class per line, in output order" if labelled else "not written: no output has known classes"),
-        "- `preprocess.py`: "
-        + (chain.describe() if chain else "not written: the file does not state the preprocessing")
-        + ".",
+        f"- `preprocess.py`: {how}.",
         "",
         f"On random input its outputs differ from matnet's numpy engine by at most {error:.1e} of the largest value.",
         "",

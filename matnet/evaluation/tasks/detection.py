@@ -20,7 +20,6 @@ from matnet.evaluation.detectors import (
     Found,
     detector_of,
     scored_classes,
-    whole_images,
     with_background,
 )
 from matnet.evaluation.record import Run
@@ -148,7 +147,7 @@ class Detection(Task):
 
     @classmethod
     def prepared(cls, net: Network, preprocessing: Preprocessing, variable: str) -> Preprocessing:
-        return whole_images(net, detector_of(net, variable), preprocessing)
+        return preprocessing.whole() if detector_of(net, variable).lists else preprocessing
 
     @property
     def beside(self) -> tuple[str, ...]:
