@@ -10,8 +10,9 @@ import pytest
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops import extensions as ops
+from matnet.ops.arrays import softmax
 from matnet.ops.base import Op
-from matnet.ops.extensions.crf import NormalizedFilter, bilateral_features, position_features, softmax
+from matnet.ops.extensions.crf import NormalizedFilter, bilateral_features, position_features
 from matnet.ops.extensions.permutohedral import Permutohedral
 from tests.extension_ops import run, seeded
 
@@ -239,7 +240,7 @@ def test_without_terms_the_scores_decide(scene: tuple[np.ndarray, np.ndarray]) -
     (y,) = run(ops.DenseCRF(), *scene)
     np.testing.assert_array_equal(y[:, 0], scene[0].argmax(axis=1))
     (y,) = run(ops.DenseCRF(output="probability"), *scene)
-    np.testing.assert_allclose(y, np.stack([softmax(item) for item in scene[0]]), rtol=1e-6)
+    np.testing.assert_allclose(y, np.stack([softmax(np, item, 0) for item in scene[0]]), rtol=1e-6)
 
 
 def test_a_lone_pixel_yields_to_its_like_coloured_neighbours() -> None:

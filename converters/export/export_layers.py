@@ -12,7 +12,7 @@ from matnet.converters.files.message import Message, build
 from matnet.errors import NetworkError
 from matnet.layout import filters_to_kchw, hwcn_to_nchw, pad_to_4d
 from matnet.network import Layer, Network
-from matnet.ops.combine import AXIS_OF_DIM
+from matnet.ops.fields import AXIS_OF_DIM
 from matnet.shapes import Pad, Shape, caffe_pooled, windows
 
 
@@ -45,15 +45,23 @@ class Exporter:
 
 
 def caffe_layer(
-    layer: Layer,
-    kind: str,
-    fields: Mapping[str, Any] | None = None,
-    blobs: Sequence[np.ndarray] = (),
-    params: Sequence[str] = (),
+    layer: Layer, kind: str, fields: Mapping[str, Any] | None = None, blobs: Sequence[np.ndarray] = ()
 ) -> CaffeLayer:
     """A Caffe layer with the layer's name, inputs and outputs."""
-    message = build("LayerParameter", name=layer.name, type=kind, **(fields or {}))
-    return CaffeLayer(layer.name, layer.inputs, layer.outputs[:1], message, blobs, params or layer.params[: len(blobs)])
+    params = layer.params[: len(blobs)]
+    return _built(layer.name, kind, layer.inputs, layer.outputs[:1], blobs, params, **(fields or {}))
+
+
+def _built(
+    name: str,
+    kind: str,
+    bottoms: Sequence[str],
+    tops: Sequence[str],
+    blobs: Sequence[np.ndarray] = (),
+    params: Sequence[str] = (),
+    **fields: Any,
+) -> CaffeLayer:
+    return CaffeLayer(name, bottoms, tops, build("LayerParameter", name=name, type=kind, **fields), blobs, params)
 
 
 def _convolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
@@ -63,9 +71,7 @@ def _convolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     if filters.size == 0:
         raise NetworkError("has empty filters (copies pixels); Caffe has no such layer")
     size = exporter.sizes[layer.inputs[0]]
-    blobs = [filters_to_kchw(filters)]
-    if op.hasBias and len(layer.params) > 1 and exporter.value(layer, 1).size:
-        blobs.append(exporter.value(layer, 1).reshape(-1))
+    blobs = [filters_to_kchw(filters), *_bias(layer, exporter)]
     has_bias = len(blobs) > 1
     if _is_inner_product(layer, exporter, filters.shape, size):
         blobs[0] = blobs[0].reshape(outputs, -1)
@@ -79,13 +85,15 @@ def _convolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     return [caffe_layer(layer, "Convolution", {"convolution_param": param}, blobs)]
 
 
+def _bias(layer: Layer, exporter: Exporter) -> list[np.ndarray]:
+    values = exporter.value(layer, 1).reshape(-1) if len(layer.params) > 1 else np.empty(0)
+    return [values] if layer.op.hasBias and values.size else []  # type: ignore[attr-defined]
+
+
 def _is_inner_product(layer: Layer, exporter: Exporter, filters: Shape, size: Shape) -> bool:
     """By the blob's rank for a converted net; else if the kernel covers the whole input."""
-    op: Any = layer.op
-    covers = (filters[0], filters[1], filters[2]) == (size[2], size[3], size[1]) and not any(op.pad)
-    if "caffe" in exporter.net.meta:
-        return covers and exporter.is_vector(layer.outputs[0])
-    return covers
+    covers: bool = layer.op.covers(size, filters)  # type: ignore[attr-defined]
+    return covers and ("caffe" not in exporter.net.meta or exporter.is_vector(layer.outputs[0]))
 
 
 def _counted(outputs: int, has_bias: bool) -> dict[str, Any]:
@@ -129,9 +137,7 @@ def _deconvolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     height, width, depth, _ = filters.shape
     top, bottom, left, right = op.crop
     pads = min(top, bottom), min(left, right)
-    blobs = [filters_to_kchw(filters)]
-    if op.hasBias and len(layer.params) > 1 and exporter.value(layer, 1).size:
-        blobs.append(exporter.value(layer, 1).reshape(-1))
+    blobs = [filters_to_kchw(filters), *_bias(layer, exporter)]
     param = {**_counted(depth * op.numGroups, len(blobs) > 1), **_kernel((height, width), op.upsample)}
     param.update(_pads(pads))
     if op.numGroups != 1:
@@ -149,12 +155,10 @@ def _cropped(layer: CaffeLayer, offset: tuple[int, int], size: Sequence[int]) ->
     """
     whole, reference, crop = (f"{layer.name}_{part}" for part in ("whole", "size", "crop"))
     filler = {"shape": [{"dim": [1, 1, *size]}], "data_filler": [{"type": "constant"}]}
-    dummy = build("LayerParameter", name=reference, type="DummyData", dummy_data_param=filler)
-    message = build("LayerParameter", name=crop, type="Crop", crop_param={"axis": 2, "offset": list(offset)})
     return [
         replace(layer, tops=[whole]),
-        CaffeLayer(reference, [], [reference], dummy),
-        CaffeLayer(crop, [whole, reference], layer.tops, message),
+        _built(reference, "DummyData", [], [reference], dummy_data_param=filler),
+        _built(crop, "Crop", [whole, reference], layer.tops, crop_param={"axis": 2, "offset": list(offset)}),
     ]
 
 
@@ -199,24 +203,15 @@ def _batch_norm(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     op: Any = layer.op
     factor, offset, mean, sigma = op.statistics([exporter.value(layer, index) for index in range(len(layer.params))])
     epsilon, variance = _variance(sigma, float(op.epsilon))
-    between = f"{layer.outputs[0]}_before_{layer.name}_scale"
-    statistics = CaffeLayer(
-        layer.name,
-        layer.inputs,
-        [between],
-        build("LayerParameter", name=layer.name, type="BatchNorm", batch_norm_param={"eps": epsilon}),
-        [mean, variance, np.ones(1, np.float32)],
-        [f"{layer.name}:{index}" for index in range(3)],
-    )
-    scale = CaffeLayer(
-        f"{layer.name}_scale",
-        [between],
-        layer.outputs[:1],
-        build("LayerParameter", name=f"{layer.name}_scale", type="Scale", scale_param={"bias_term": True}),
-        [factor, offset],
-        layer.params[:2],
-    )
-    return [statistics, scale]
+    name, scale = layer.name, f"{layer.name}_scale"
+    between = [f"{layer.outputs[0]}_before_{scale}"]
+    blobs, params = [mean, variance, np.ones(1, np.float32)], [f"{name}:{index}" for index in range(3)]
+    statistics = _built(name, "BatchNorm", layer.inputs, between, blobs, params, batch_norm_param={"eps": epsilon})
+    affine, tops = [factor, offset], layer.outputs[:1]
+    return [
+        statistics,
+        _built(scale, "Scale", between, tops, affine, layer.params[:2], scale_param={"bias_term": True}),
+    ]
 
 
 def _variance(sigma: np.ndarray, epsilon: float) -> tuple[float, np.ndarray]:
@@ -238,12 +233,12 @@ def _scale(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
         if sizes[0] == sizes[1]:
             return [caffe_layer(layer, "Eltwise", {"eltwise_param": {"operation": "PROD"}})]
         if sizes[1] == (*sizes[0][:2], 1, 1):
-            reshape = build(
-                "LayerParameter", name=f"{layer.name}_factor", type="Reshape", reshape_param={"shape": {"dim": [0, 0]}}
-            )
-            flat = CaffeLayer(f"{layer.name}_factor", layer.inputs[1:], [f"{layer.name}_factor"], reshape)
-            message = build("LayerParameter", name=layer.name, type="Scale", scale_param={"axis": 0})
-            return [flat, CaffeLayer(layer.name, [layer.inputs[0], flat.tops[0]], layer.outputs[:1], message)]
+            flat, shape = f"{layer.name}_factor", {"shape": {"dim": [0, 0]}}
+            bottoms = [layer.inputs[0], flat]
+            return [
+                _built(flat, "Reshape", layer.inputs[1:], [flat], reshape_param=shape),
+                _built(layer.name, "Scale", bottoms, layer.outputs[:1], scale_param={"axis": 0}),
+            ]
     if len(layer.inputs) != 1 or len(layer.params) != 1 + op.hasBias:
         raise NetworkError("has a multiplier that Caffe's Scale does not support")
     values = [hwcn_to_nchw(exporter.value(layer, index)) for index in range(len(layer.params))]
@@ -292,11 +287,10 @@ def _roi_pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
         raise NetworkError("averages, flattens, or maps boxes by a matrix, which Caffe's ROIPooling does not support")
     param = {"pooled_h": op.subdivisions[0], "pooled_w": op.subdivisions[1], "spatial_scale": float(scale[0])}
     boxes = f"{layer.name}_boxes"
-    minus = CaffeLayer(
-        boxes, layer.inputs[1:], [boxes], build("LayerParameter", name=boxes, type="Power", power_param={"shift": -1.0})
-    )
-    message = build("LayerParameter", name=layer.name, type="ROIPooling", roi_pooling_param=param)
-    return [minus, CaffeLayer(layer.name, [layer.inputs[0], boxes], layer.outputs[:1], message)]
+    return [
+        _built(boxes, "Power", layer.inputs[1:], [boxes], power_param={"shift": -1.0}),
+        _built(layer.name, "ROIPooling", [layer.inputs[0], boxes], layer.outputs[:1], roi_pooling_param=param),
+    ]
 
 
 def _plain(kind: str) -> Callable[[Layer, Exporter], list[CaffeLayer]]:

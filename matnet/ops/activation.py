@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from matnet.ops.arrays import softmax
 from matnet.ops.base import Array, Channels, Elementwise, Op, register
 from matnet.ops.fields import as_float, of
 
@@ -52,16 +53,11 @@ class SoftMax(Op):
     family = "result"
     images_independent = True
     channels = Channels.PERMUTABLE
+    axes_alike = True
     probabilities = True
 
-    def with_axes_swapped(self) -> Op | None:
-        return self
-
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
-        x = inputs[0]
-        result = xp.exp(x - x.max(axis=1, keepdims=True))
-        result /= result.sum(axis=1, keepdims=True)
-        return [result]
+        return [softmax(xp, inputs[0], 1)]
 
 
 @register("dagnn.DropOut", simplenn="dropout", stock=True)

@@ -1,7 +1,8 @@
-"""Helpers for params and shapes, and transfer to the host."""
+"""Helpers for params and shapes, transfer to the host, and functions that several ops compute."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -52,6 +53,13 @@ def require_elements(what: str, shape: Shape, count: int) -> None:
         raise ShapeError(f"{what} has {prod(shape)} elements ({text(shape)}); expected {count}")
 
 
+def require_equal(shapes: Sequence[Shape], first: int = 1) -> None:
+    """Raise ShapeError unless the inputs, of which `first` is the first one's number, have the same shape."""
+    for number, shape in enumerate(shapes[1:], first + 1):
+        if shape != shapes[0]:
+            raise ShapeError(f"input {number} is {text(shape)}, input {first} is {text(shapes[0])}; they must be equal")
+
+
 def longest_axis(shape: Shape) -> int:
     """The axis of a vector that may have further singleton axes.
 
@@ -59,3 +67,15 @@ def longest_axis(shape: Shape) -> int:
     (2, 0, 0)
     """
     return max(range(len(shape)), key=shape.__getitem__, default=0)
+
+
+def softmax(xp: Any, x: Array, axis: int) -> Array:
+    """exp(x - m) / sum exp(x - m) along an axis, where m is the maximum."""
+    result = xp.exp(x - x.max(axis=axis, keepdims=True))
+    result /= result.sum(axis=axis, keepdims=True)
+    return result
+
+
+def sigmoid(xp: Any, x: Array) -> Array:
+    """1 / (1 + exp(-x)) as tanh(x / 2) / 2 + 1/2, which does not overflow."""
+    return xp.float32(0.5) * xp.tanh(xp.float32(0.5) * x) + xp.float32(0.5)

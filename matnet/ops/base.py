@@ -52,7 +52,7 @@ class Op:
     Activations are N x C x H x W; params have MatConvNet's shapes (filters h x w x c/groups x K). A subclass is a
     frozen dataclass. A field made by `fields.of(convert, default)`, or with a plain default, accepts values as stored
     in MATLAB files and keeps the canonical value. Only `forward` is required. An op that changes sizes also implements
-    `output_shapes`; an op that reads neighbouring pixels implements `receptive_fields`.
+    `output_shapes`; an op that reads other pixels states `pixelwise = False`, or implements `receptive_fields`.
 
     Facts tell engines, converters and displays what they may do with a layer. The defaults are safe: an op without
     facts runs in every engine, on the whole batch, in float32. A subclass states a fact as a class attribute
@@ -62,7 +62,7 @@ class Op:
     - `sizes_depend_on_values`: whether output sizes are known only after the forward pass.
     - `channels`, `channel_axes`, `input_channel_axis`, `channels_read`: how channels are processed.
     - `has_filters`: whether param 1 is a bank of filters, shown in tables of layers.
-    - `with_axes_swapped`, `spatial_params`: the equivalent layer for transposed images.
+    - `axes_alike`, `with_axes_swapped`, `spatial_params`: the equivalent layer for transposed images.
     - `joins_channels`: whether the output is the concatenation of all inputs along the channels.
     - `input_kinds`: which inputs hold boxes, indices or sequence markers instead of activations.
     - `probabilities`, `class_numbers`: whether the output holds class probabilities, or class indices.
@@ -97,6 +97,8 @@ class Op:
     input_kinds: ClassVar[Mapping[int, InputKind]] = {}  # of inputs that hold no activations
     uses_host: ClassVar[bool] = False  # whether forward reads values on the host, which excludes CUDA graphs
     sizes_depend_on_values: ClassVar[bool] = False  # `output_shapes` then returns the maximum sizes
+    axes_alike: ClassVar[bool] = False  # the layer itself computes the transposed outputs from transposed inputs
+    pixelwise: ClassVar[bool] = True  # whether an output pixel depends only on the same pixel of each input
     spatial_params: ClassVar[frozenset[int]] = frozenset()  # params with rows and columns as the first two axes
     has_filters: ClassVar[bool] = False  # whether param 1 is a bank of filters h x w x c x K with shape `size`
     half_precision: ClassVar[bool] = False  # float16 outputs are accurate enough for float16 inputs
@@ -178,7 +180,7 @@ class Op:
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         """The receptive field of an output pixel in each input; None if undefined or empty."""
-        return [ReceptiveField()] * len(inputs)
+        return [ReceptiveField() if self.pixelwise else None] * len(inputs)
 
     def multiply_adds(self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         """Number of multiply-adds of one forward pass; 0 for ops other than matrix products."""
@@ -200,7 +202,7 @@ class Op:
 
         Height and width of activations and the first two axes of params in `spatial_params` are transposed.
         """
-        return None
+        return self if self.axes_alike else None
 
     def for_inference(self) -> Op | None:
         """For a training-only op: the op to apply to its first input at inference; None to drop the layer.
@@ -231,9 +233,9 @@ class Op:
 
 
 FACTS = frozenset({
-    "affine", "channel_axes", "channels", "channels_read", "class_numbers", "family", "half_precision", "has_filters",
-    "images_independent", "input_channel_axis", "joins_channels", "listed_classes", "listed_from", "lists_detections",
-    "probabilities", "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
+    "affine", "axes_alike", "channel_axes", "channels", "channels_read", "class_numbers", "family", "half_precision",
+    "has_filters", "images_independent", "input_channel_axis", "joins_channels", "listed_classes", "listed_from",
+    "lists_detections", "probabilities", "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
 })  # fmt: skip
 """The attributes of Op that describe its forward pass."""
 
@@ -256,9 +258,7 @@ class Elementwise(Op):
     family = "activation"
     images_independent = True
     channels = Channels.SEPARATE
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
+    axes_alike = True
 
 
 def spelling_in_files(name: str) -> str:
@@ -275,6 +275,7 @@ class Unknown(Op):
     """An unregistered layer type. It can be loaded, shown and saved; running it is an error that names the type."""
 
     family = "unknown"
+    pixelwise = False
     implied_fields = frozenset({"kind"})
     kind: str
     input_count: ClassVar[tuple[int, int | None]] = (0, None)
@@ -282,9 +283,6 @@ class Unknown(Op):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         raise ShapeError(f"unknown layer type {self.kind!r}, so its output size is unknown")
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
 
 class Unreached(Unknown):

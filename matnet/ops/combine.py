@@ -10,12 +10,10 @@ import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.layout import pad_to_4d
-from matnet.ops.arrays import activation_shape, as_activation
+from matnet.ops.arrays import activation_shape, as_activation, require_equal
 from matnet.ops.base import Array, Channels, Op, register
-from matnet.ops.fields import Pair, as_float, as_int, as_offsets, as_size, of
+from matnet.ops.fields import AXIS_OF_DIM, Pair, as_dim, as_float, as_offsets, as_size, of
 from matnet.shapes import ReceptiveField, Shape, swapped, text, transposed_field, window_field
-
-AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimension (H, W, C, N) -> axis of N x C x H x W
 
 
 @register("dagnn.Sum", stock=True)
@@ -26,17 +24,13 @@ class Sum(Op):
     family = "joining"
     images_independent = True
     channels = Channels.SEPARATE
+    axes_alike = True
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
     removed_properties = frozenset({"numInputs"})
 
-    def with_axes_swapped(self) -> Op | None:
-        return self
-
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
-        for number, shape in enumerate(inputs[1:], 2):
-            if shape != inputs[0]:
-                raise ShapeError(f"input {number} is {text(shape)}, input 1 is {text(inputs[0])}; they must be equal")
+        require_equal(inputs)
         return [inputs[0]]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -48,13 +42,6 @@ class Sum(Op):
         return [total]
 
 
-def _as_dim(value: Any) -> int:
-    dim = as_int(value)
-    if dim not in AXIS_OF_DIM:
-        raise NetworkError(f"dimension is {dim}; expected 1 (H), 2 (W), 3 (C) or 4 (N)")
-    return dim
-
-
 @register("dagnn.Concat", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class Concat(Op):
@@ -64,7 +51,7 @@ class Concat(Op):
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
     removed_properties = frozenset({"numInputs"})
-    dim: int = of(_as_dim, 3)
+    dim: int = of(as_dim, 3)
 
     @property
     def images_independent(self) -> bool:
@@ -109,10 +96,8 @@ class ConcatMap(Op):
 
     family = "joining"
     images_independent = True
+    axes_alike = True
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         (n, c, h, w), levels = inputs

@@ -14,6 +14,8 @@ from matnet.shapes import Pad
 Pair = tuple[int, int]
 LARGEST = 2**31 - 1
 """Upper limit for sizes and counts."""
+AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimension (H, W, C, N) -> axis of N x C x H x W
+DIM_OF_AXIS = {axis: dim for dim, axis in AXIS_OF_DIM.items()}
 
 
 def numbers(value: Any) -> list[float]:
@@ -94,6 +96,14 @@ def as_int(value: Any) -> int:
     if len(found) != 1:
         raise NetworkError(f"expected one integer, found {found}")
     return found[0]
+
+
+def as_dim(value: Any) -> int:
+    """A MATLAB dimension: 1 (H), 2 (W), 3 (C) or 4 (N)."""
+    dim = as_int(value)
+    if dim not in AXIS_OF_DIM:
+        raise NetworkError(f"dimension is {dim}; expected 1 (H), 2 (W), 3 (C) or 4 (N)")
+    return dim
 
 
 def as_bool(value: Any) -> bool:

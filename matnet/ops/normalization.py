@@ -38,15 +38,13 @@ class LRN(Op):
 
     family = "normalisation"
     images_independent = True
+    axes_alike = True
     half_precision = True
     param: tuple[float, ...] = of(_window_and_three, (5.0, 1.0, 2e-5, 0.75))
 
     @property
     def channels(self) -> Channels:
         return Channels.REVERSIBLE if self.param[0] % 2 else Channels.COUNT
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         length, kappa, alpha, beta = self.param
@@ -109,6 +107,7 @@ class BatchNorm(Op):
     family = "normalisation"
     images_independent = True
     channels = Channels.SEPARATE
+    axes_alike = True
     half_precision = True
     param_count: ClassVar[tuple[int, int]] = (0, 3)
     opts_fields: ClassVar = {"epsilon": "epsilon", "moments": 2}
@@ -122,9 +121,6 @@ class BatchNorm(Op):
 
     def channel_axes(self, params: Sequence[Shape]) -> list[int]:
         return [*(longest_axis(shape) for shape in params[:2]), 0][: len(params)]
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         channels = inputs[0][1]
@@ -233,10 +229,8 @@ class NormOffset(Op):
     family = "normalisation"
     images_independent = True
     channels = Channels.PERMUTABLE
+    axes_alike = True
     param: tuple[float, ...] = of(as_floats(2), (1.0, 0.5))
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
@@ -255,6 +249,7 @@ class NormalizeLp(Op):
 
     family = "normalisation"
     images_independent = True
+    axes_alike = True
     p: float = of(as_float, 2.0)
     epsilon: float = of(as_float, 0.01)
     spatial: bool = of(as_bool, False)
@@ -262,9 +257,6 @@ class NormalizeLp(Op):
     @property
     def channels(self) -> Channels:
         return Channels.SEPARATE if self.spatial else Channels.PERMUTABLE
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None if self.spatial else ReceptiveField()]

@@ -16,7 +16,7 @@ from matnet.layout import nchw_to_hwcn
 from matnet.ops.arrays import on_host
 from matnet.ops.base import Array, Channels, InputKind, Op, register
 from matnet.ops.fields import Pair, as_bool, as_pair, choice, numbers, of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 logger = logging.getLogger(__name__)
 BLOCK = 1 << 16
@@ -52,6 +52,7 @@ class ROIPooling(Op):
     refuses_other_images: ClassVar[bool] = False  # raise NetworkError for a box with an image outside the batch
 
     family = "pooling"
+    pixelwise = False
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
     input_kinds: ClassVar = {1: InputKind.MATLAB_BOXES}
     uses_host: ClassVar[bool] = True
@@ -70,9 +71,6 @@ class ROIPooling(Op):
             raise ShapeError(f"the boxes are {text(inputs[1])}, {prod(inputs[1])} numbers; expected 5 per box")
         channels, (rows, columns) = inputs[0][1], self.subdivisions
         return [(count, channels * rows * columns, 1, 1) if self.flatten else (count, channels, rows, columns)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None, None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]

@@ -12,7 +12,7 @@ import numpy as np
 from matnet.errors import ShapeError
 from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import as_int, of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 
 @register("dagnn.BilinearSampler", stock=True)
@@ -28,6 +28,7 @@ class BilinearSampler(Op):
     family = "pooling"
     images_independent = True
     channels = Channels.COUNT
+    pixelwise = False
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
@@ -38,9 +39,6 @@ class BilinearSampler(Op):
         if count % n:
             raise ShapeError(f"{count} grids for {n} images; expected a multiple")
         return [(count, c, height, width)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None, None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x, grid = inputs
@@ -75,6 +73,7 @@ class GridGenerator(Op):
     """A grid of Ho x Wo points in [-1, 1], transformed per image: 2 x Ho x Wo x N in MATLAB."""
 
     images_independent = True
+    pixelwise = False
     coefficients: ClassVar[int] = 0
     Ho: int = of(as_int, 0)
     Wo: int = of(as_int, 0)
@@ -89,9 +88,6 @@ class GridGenerator(Op):
         if self.Ho < 1 or self.Wo < 1:
             raise ShapeError(f"the grid size Ho x Wo is {self.Ho}x{self.Wo}; expected at least 1x1")
         return [(n, self.Wo, 2, self.Ho)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         c = inputs[0].reshape(len(inputs[0]), self.coefficients, 1, 1)

@@ -44,6 +44,7 @@ class Loss(Op):
     """
 
     family = "result"
+    pixelwise = False
     training_only: ClassVar[bool] = True
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
     uses_host: ClassVar[bool] = True
@@ -62,9 +63,6 @@ class Loss(Op):
         if known and prod(labels) != n and labels != expected and not weighted:
             raise ShapeError(f"the labels are {text(labels)}; expected {n} labels or {text(expected)}")
         return [SCALAR]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def for_inference(self) -> Op | None:
         """SoftMax for `softmaxlog`; other losses are dropped."""
@@ -101,6 +99,7 @@ class LossSmoothL1(Op):
     """
 
     family = "result"
+    pixelwise = False
     training_only: ClassVar[bool] = True
     input_count: ClassVar[tuple[int, int | None]] = (2, 3)
     sigma: float = of(as_float, 1.0)
@@ -110,9 +109,6 @@ class LossSmoothL1(Op):
             if prod(shape) != prod(inputs[0]):
                 raise ShapeError(f"input {number} is {text(shape)}, input 1 is {text(inputs[0])}; they must be equal")
         return [SCALAR]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         square = self.sigma**2
@@ -132,6 +128,7 @@ class PDist(Op):
     """
 
     family = "result"
+    axes_alike = True
     spatial_params = frozenset({0, 1})
     input_count: ClassVar[tuple[int, int | None]] = (1, 3)
     param_count: ClassVar[tuple[int, int]] = (0, 2)
@@ -152,9 +149,6 @@ class PDist(Op):
     @property
     def images_independent(self) -> bool:
         return not self.aggregate
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         arguments = [*inputs, *(activation_shape("a param", shape) for shape in params)]

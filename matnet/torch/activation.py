@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -24,56 +26,37 @@ from matnet.ops.extensions.activation import (
     Tanh,
     Threshold,
 )
-from matnet.ops.extensions.common import AXIS_OF_DIM
 from matnet.ops.extensions.reduce import SoftMaxTranspose
+from matnet.ops.fields import AXIS_OF_DIM
 from matnet.torch.registry import translation
 from matnet.torch.writer import LayerWriter, call, number
 
-SAME_IN_TORCH: dict[type[Op], str] = {
-    Sigmoid: "nn.Sigmoid()",
-    TanH: "nn.Tanh()",
-    Tanh: "nn.Tanh()",
-    BNLL: "nn.Softplus()",
-    Mish: "nn.Mish()",
-    HardSwish: "nn.Hardswish()",
+MODULES: dict[type[Op], Callable[[Any], str]] = {
+    ReLU: lambda op: call("nn.LeakyReLU", op.leak) if op.leak else "nn.ReLU()",  # NaN stays NaN; MATLAB's max gives 0
+    Sigmoid: lambda op: "nn.Sigmoid()",
+    SoftMax: lambda op: "nn.Softmax(dim=1)",
+    SoftMaxTranspose: lambda op: f"nn.Softmax(dim={AXIS_OF_DIM[op.dim]})",
+    DropOut: lambda op: call("nn.Dropout", op.rate),
+    TanH: lambda op: "nn.Tanh()",
+    Tanh: lambda op: "nn.Tanh()",
+    BNLL: lambda op: "nn.Softplus()",
+    ELU: lambda op: call("nn.ELU", op.alpha),
+    Clip: lambda op: call("nn.Hardtanh", op.min, op.max),
+    Mish: lambda op: "nn.Mish()",
+    HardSwish: lambda op: "nn.Hardswish()",
 }
+"""Ops with a module of torch: its constructor."""
 
 
-@translation(*SAME_IN_TORCH)
-def write_same(writer: LayerWriter, op: Op) -> None:
-    writer.through(SAME_IN_TORCH[type(op)])
-
-
-@translation(ReLU)
-def write_relu(writer: LayerWriter, op: ReLU) -> None:
-    """NaN stays NaN; MATLAB's max returns 0."""
-    writer.through(call("nn.LeakyReLU", op.leak) if op.leak else "nn.ReLU()")
-
-
-@translation(DropOut)
-def write_dropout(writer: LayerWriter, op: DropOut) -> None:
-    writer.through(call("nn.Dropout", op.rate))
-
-
-@translation(SoftMax)
-def write_softmax(writer: LayerWriter, op: SoftMax) -> None:
-    writer.through("nn.Softmax(dim=1)")
-
-
-@translation(SoftMaxTranspose)
-def write_softmax_along(writer: LayerWriter, op: SoftMaxTranspose) -> None:
-    writer.through(f"nn.Softmax(dim={AXIS_OF_DIM[op.dim]})")
+@translation(*MODULES)
+def write_module(writer: LayerWriter, op: Op) -> None:
+    writer.through(MODULES[type(op)](op))
 
 
 @translation(PReLU)
 def write_prelu(writer: LayerWriter, op: PReLU) -> None:
     slopes = writer.prepared().ravel()
     writer.through(call("nn.PReLU", slopes.size), weight=slopes)
-
-
-@translation(ELU)
-def write_elu(writer: LayerWriter, op: ELU) -> None:
-    writer.through(call("nn.ELU", op.alpha))
 
 
 @translation(AbsVal)
@@ -120,11 +103,6 @@ def write_log(writer: LayerWriter, op: Log) -> None:
 @translation(Threshold)
 def write_threshold(writer: LayerWriter, op: Threshold) -> None:
     writer.write(f"({writer.x} > {number(np.float32(op.threshold))}).to({writer.x}.dtype)")
-
-
-@translation(Clip)
-def write_clip(writer: LayerWriter, op: Clip) -> None:
-    writer.through(call("nn.Hardtanh", op.min, op.max))
 
 
 @translation(Swish)

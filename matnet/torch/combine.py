@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from matnet.ops.combine import AXIS_OF_DIM, Concat, ConcatMap, Crop, Scale, SubP, Sum
+from matnet.ops.combine import Concat, ConcatMap, Crop, Scale, SubP, Sum
 from matnet.ops.extensions.combine import Axpy, BatchReindex, CaffeCrop, Eltwise, Filter, Max, Slice, Tile
+from matnet.ops.fields import AXIS_OF_DIM
 from matnet.ops.training import PDist
 from matnet.torch.registry import translation
 from matnet.torch.writer import LayerWriter, call, number

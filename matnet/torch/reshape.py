@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from matnet.ops.extensions.common import AXIS_OF_DIM
 from matnet.ops.extensions.constant import DummyData, Parameter
 from matnet.ops.extensions.reduce import ArgMax, Reduction
 from matnet.ops.extensions.reshape import (
@@ -18,6 +17,7 @@ from matnet.ops.extensions.reshape import (
     Reshape,
     Reverse,
 )
+from matnet.ops.fields import AXIS_OF_DIM
 from matnet.torch.registry import translation
 from matnet.torch.writer import LayerWriter, call, number
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from matnet.formats.onnx.graph import LayerWriter
 from matnet.formats.onnx.registry import exporter
-from matnet.ops.combine import AXIS_OF_DIM, Concat, ConcatMap, Crop, Scale, SubP, Sum
+from matnet.ops.combine import Concat, ConcatMap, Crop, Scale, SubP, Sum
+from matnet.ops.fields import AXIS_OF_DIM
 from matnet.ops.training import PDist
 
 

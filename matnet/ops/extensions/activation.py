@@ -27,15 +27,13 @@ class PReLU(Op):
     family = "activation"
     images_independent = True
     channels = Channels.SEPARATE
+    axes_alike = True
     param_count: ClassVar[tuple[int, int]] = (1, 1)
     implied_fields = frozenset({"useShortCircuit"})
     useShortCircuit: bool = True
 
     def channel_axes(self, params: Sequence[Shape]) -> list[int]:
         return [longest_axis(shape) for shape in params]
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_count(params[0], (inputs[0][1], 1), "the slope")

@@ -13,7 +13,7 @@ from matnet.errors import NetworkError
 from matnet.ops.base import Array, Op, register
 from matnet.ops.extensions.common import as_integers, as_values
 from matnet.ops.fields import of
-from matnet.shapes import ReceptiveField, Shape
+from matnet.shapes import Shape
 
 SQUARE = 1e-6  # ratios this close to 1 are skipped, because every size has a square box
 
@@ -57,6 +57,7 @@ class PriorBox(Op):
     """
 
     images_independent = True
+    pixelwise = False
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
     size_only_inputs: ClassVar[frozenset[int]] = frozenset({0, 1})
     uses_host: ClassVar[bool] = True
@@ -129,9 +130,6 @@ class PriorBox(Op):
             raise NetworkError("has neither a second input nor 'imageSize'; give the image as input 2, or its size")
         boxes = len(list(self._extents())) * inputs[0][2] * inputs[0][3]
         return [(1, 2, 4 * boxes, 1)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         image = self.imageSize or inputs[1].shape[2:]

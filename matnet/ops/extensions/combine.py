@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 from matnet.errors import NetworkError, ShapeError
+from matnet.ops.arrays import require_equal
 from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import (
     RANK,
@@ -17,7 +18,6 @@ from matnet.ops.extensions.common import (
     as_count,
     as_integers,
     as_values,
-    require_equal,
     require_indices,
 )
 from matnet.ops.fields import choice, of
@@ -32,12 +32,10 @@ class Eltwise(Op):
     family = "joining"
     images_independent = True
     channels = Channels.SEPARATE
+    axes_alike = True
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
     operation: str = of(choice("sum", "prod"), "sum")
     coeff: tuple[float, ...] = of(as_values, ())
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,10 +66,8 @@ class Max(Op):
     family = "joining"
     images_independent = True
     channels = Channels.SEPARATE
+    axes_alike = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_equal(inputs)
@@ -92,13 +88,11 @@ class Axpy(Op):
     family = "joining"
     images_independent = True
     channels = Channels.SEPARATE
+    axes_alike = True
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
 
-    def with_axes_swapped(self) -> Op | None:
-        return self
-
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
-        require_equal(inputs[1:])
+        require_equal(inputs[1:], first=2)
         if inputs[0] != (*inputs[1][:2], 1, 1):
             raise ShapeError(f"the scale is {text(inputs[0])}; expected {text((*inputs[1][:2], 1, 1))}")
         return [inputs[1]]
@@ -212,11 +206,9 @@ class BatchReindex(Op):
     """Selects x[index[i]] as item i; input 2 has the 0-based indices (BVLC Caffe, batch_reindex layer)."""
 
     channels = Channels.COUNT
+    axes_alike = True
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
     uses_host: ClassVar[bool] = True
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         x, index = inputs
@@ -245,9 +237,7 @@ class Filter(Op):
     sizes_depend_on_values = True
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
     uses_host: ClassVar[bool] = True
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
+    axes_alike = True
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         *data, selector = inputs

@@ -14,7 +14,6 @@ from matnet.ops.fields import as_int, integers, numbers, of
 from matnet.shapes import ReceptiveField, Shape, text
 
 RANK = 4  # every activation has four axes: N, C, H, W
-AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimension (H, W, C, N) -> axis of N x C x H x W
 
 
 def as_axis(value: Any) -> int:
@@ -23,14 +22,6 @@ def as_axis(value: Any) -> int:
     if not 0 <= axis < RANK:
         raise NetworkError(f"axis is {axis}; expected 0 (N), 1 (C), 2 (H) or 3 (W)")
     return axis
-
-
-def as_dim(value: Any) -> int:
-    """A MATLAB dimension: 1 (H), 2 (W), 3 (C) or 4 (N)."""
-    dim = as_int(value)
-    if dim not in AXIS_OF_DIM:
-        raise NetworkError(f"dimension is {dim}; expected 1 (H), 2 (W), 3 (C) or 4 (N)")
-    return dim
 
 
 def as_count(value: Any) -> int:
@@ -49,24 +40,6 @@ def as_values(value: Any) -> tuple[float, ...]:
 def as_integers(value: Any) -> tuple[int, ...]:
     """Any number of integers."""
     return tuple(integers(value))
-
-
-def to_four(shape: Sequence[int]) -> Shape:
-    """`shape` padded with ones on the right to four axes. Raises ShapeError if it needs more than four.
-
-    >>> to_four((5, 3)), to_four((2, 3, 4, 5, 1))
-    ((5, 3, 1, 1), (2, 3, 4, 5))
-    """
-    if any(size != 1 for size in shape[RANK:]):
-        raise ShapeError(f"the result has shape {text(tuple(shape))}; at most four axes are supported")
-    return (*shape[:RANK], *(1,) * (RANK - len(shape)))
-
-
-def require_equal(shapes: Sequence[Shape]) -> None:
-    """Raise ShapeError unless all inputs have the same shape."""
-    for index, shape in enumerate(shapes[1:], 2):
-        if shape != shapes[0]:
-            raise ShapeError(f"input {index} is {text(shape)}, another input {text(shapes[0])}; they must be equal")
 
 
 def require_count(param: Shape, allowed: Sequence[int], what: str) -> None:

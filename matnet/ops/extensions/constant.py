@@ -22,12 +22,10 @@ class Parameter(Op):
     """
 
     images_independent = True
+    axes_alike = True
     spatial_params = frozenset({0})
     input_count: ClassVar[tuple[int, int | None]] = (0, 0)
     param_count: ClassVar[tuple[int, int]] = (1, 1)
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         h, w, c, n = (*params[0], 1, 1, 1, 1)[:4]

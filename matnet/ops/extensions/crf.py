@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
-from matnet.ops.arrays import on_host
+from matnet.ops.arrays import on_host, softmax
 from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import as_count, as_values, require_count
 from matnet.ops.extensions.permutohedral import Permutohedral
 from matnet.ops.fields import choice, of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 
 class NormalizedFilter:
@@ -45,12 +45,6 @@ def bilateral_features(
     _, height, width = image.shape
     colours = image.reshape(3, -1).T / np.array(colour_std, dtype=np.float32)
     return np.concatenate([position_features(height, width, x_std, y_std), colours], axis=1)
-
-
-def softmax(scores: np.ndarray) -> Array:
-    """Softmax over the first axis."""
-    exponentials = np.exp(scores - scores.max(axis=0))
-    return exponentials / exponentials.sum(axis=0)
 
 
 def _require_positive(op: Op, names: Sequence[str]) -> None:
@@ -84,6 +78,7 @@ class MultiStageMeanfield(Op):
     family = "result"
     images_independent = True
     channels = Channels.COUNT
+    pixelwise = False
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
     param_count: ClassVar[tuple[int, int]] = (3, 3)
     uses_host: ClassVar[bool] = True
@@ -108,9 +103,6 @@ class MultiStageMeanfield(Op):
         ):
             require_count(shape, (unary[1] ** 2,), f"the matrix of {name}")
         return [unary]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
         spatial, bilateral, compatibility = (_square(on_host(param)) for param in params)
@@ -140,7 +132,7 @@ class MultiStageMeanfield(Op):
         fixed = unary.reshape(len(unary), -1)
         scores = start.reshape(len(start), -1)
         for _ in range(self.numIterations):
-            beliefs = softmax(scores)
+            beliefs = softmax(np, scores, 0)
             scores = fixed - sum(
                 matrix @ smooth(beliefs) for matrix, smooth in zip(matrices, filters, strict=True)
             )
@@ -170,6 +162,7 @@ class DenseCRF(Op):
 
     family = "result"
     images_independent = True
+    pixelwise = False
     input_count: ClassVar[tuple[int, int | None]] = (2, 3)
     uses_host: ClassVar[bool] = True
     iterations: int = of(as_count, 10)
@@ -214,9 +207,6 @@ class DenseCRF(Op):
             raise ShapeError(f"the image sizes are {text(inputs[1])}; expected two numbers per image")
         return [(scores[0], 1, *scores[2:]) if self.output == "label" else scores]
 
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
-
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         scores, image = on_host(inputs[0]), on_host(inputs[-1])
         result = np.zeros(self.output_shapes([x.shape for x in inputs], [])[0], dtype=np.float32)
@@ -256,9 +246,9 @@ class DenseCRF(Op):
     def _infer(self, scores: np.ndarray, image: np.ndarray) -> Array:
         flat = scores.reshape(len(scores), -1)
         filters = self._filters(image)
-        beliefs = softmax(flat)
+        beliefs = softmax(np, flat, 0)
         for _ in range(self.iterations):
-            beliefs = softmax(flat + sum(weight * smooth(beliefs) for weight, smooth in filters))
+            beliefs = softmax(np, flat + sum(weight * smooth(beliefs) for weight, smooth in filters), 0)
         beliefs = beliefs.reshape(scores.shape)
         if self.output == "label":
             return beliefs.argmax(axis=0)

@@ -11,7 +11,7 @@ import numpy as np
 from matnet.errors import ShapeError
 from matnet.ops.arrays import on_host
 from matnet.ops.base import Array, Op, register
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 
 @register("dagnn.CTCGreedyDecoder")
@@ -28,6 +28,7 @@ class CTCGreedyDecoder(Op):
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
     uses_host: ClassVar[bool] = True
     family = "result"
+    pixelwise = False
     blankIndex: int = -1
     ctcMergeRepeated: bool = True
     withScores: bool = False
@@ -41,9 +42,6 @@ class CTCGreedyDecoder(Op):
                 raise ShapeError(f"the indicators are {text(shape)}; expected {steps}x{streams}x1x1")
         shapes: list[Shape] = [(streams, steps, 1, 1), (streams, 1, 1, 1)]
         return shapes[: 1 + self.withScores]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         scores = on_host(inputs[0])[..., 0]

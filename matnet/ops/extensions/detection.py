@@ -14,7 +14,7 @@ from matnet.ops.arrays import on_host
 from matnet.ops.base import Array, Op, register
 from matnet.ops.extensions.common import as_count
 from matnet.ops.fields import choice, of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 
 def decode(predicted: np.ndarray, priors: np.ndarray, variances: np.ndarray | None, code: str) -> Array:
@@ -94,6 +94,7 @@ class DetectionOutput(Op):
     """
 
     family = "result"
+    pixelwise = False
     lists_detections: ClassVar[bool] = True
     sizes_depend_on_values = True
     input_count: ClassVar[tuple[int, int | None]] = (3, 5)
@@ -147,9 +148,6 @@ class DetectionOutput(Op):
         most = count * self.numClasses if self.nmsTopK < 0 else min(self.nmsTopK, count) * self.numClasses
         kept = most if self.keepTopK < 0 else min(self.keepTopK, most)
         return [(1, 1, locations[0] * max(1, kept), 7)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         locations, confidences, given, *refining = (on_host(x) for x in inputs)

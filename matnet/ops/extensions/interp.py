@@ -12,7 +12,7 @@ from matnet.errors import NetworkError, ShapeError
 from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import as_count
 from matnet.ops.fields import Pair, of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 
 @register("dagnn.Interp")
@@ -32,6 +32,7 @@ class Interp(Op):
     family = "pooling"
     images_independent = True
     channels = Channels.SEPARATE
+    pixelwise = False
     shrinkFactor: int = of(as_count, 1)
     zoomFactor: int = of(as_count, 1)
     height: int = 0
@@ -62,9 +63,6 @@ class Interp(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         n, c, h, w = inputs[0]
         return [(n, c, *self._size((h, w), _like(inputs))[1])]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]

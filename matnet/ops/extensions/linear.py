@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from matnet.errors import ShapeError
 from matnet.ops.arrays import as_vector
 from matnet.ops.base import Array, InputKind, Op, register
-from matnet.ops.extensions.common import as_axis, as_matrix, require_count, require_indices, to_four
+from matnet.ops.extensions.common import as_axis, as_matrix, require_count, require_indices
 from matnet.ops.fields import of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text, to_4d
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +20,10 @@ class _Table(Op):
     """Base of ops with a matrix and, with hasBias, a bias vector."""
 
     family = "convolution"
+    pixelwise = False
     param_count: ClassVar[tuple[int, int]] = (1, 2)
     implied_fields = frozenset({"hasBias"})
     hasBias: bool = True
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
         return as_matrix(xp, params[0]), as_vector(xp, params[1]) if self.hasBias else None
@@ -62,7 +60,7 @@ class InnerProduct(_Table):
         if prod(params[0][1:]) != taken:
             raise ShapeError(f"the weights are {text(params[0])}; expected {taken} columns for the input")
         self._require_bias(params, outputs)
-        return [to_four((*inputs[0][: self.axis], outputs))]
+        return [to_4d((*inputs[0][: self.axis], outputs))]
 
     def multiply_adds(
         self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]
@@ -74,7 +72,7 @@ class InnerProduct(_Table):
         y = x.reshape(prod(x.shape[: self.axis]), -1) @ weights.T
         if bias is not None:
             y = y + bias
-        return [y.reshape(to_four((*x.shape[: self.axis], weights.shape[0])))]
+        return [y.reshape(to_4d((*x.shape[: self.axis], weights.shape[0])))]
 
 
 @register("dagnn.Embed")
@@ -99,11 +97,11 @@ class Embed(_Table):
             raise ShapeError(f"the indices are {text(inputs[0])}; expected size 1 from axis {self.axis} on")
         outputs = prod(params[0][1:])
         self._require_bias(params, outputs)
-        return [to_four((*inputs[0][: self.axis], outputs))]
+        return [to_4d((*inputs[0][: self.axis], outputs))]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x, (table, bias) = inputs[0], params
         index = x.reshape(-1).astype(xp.int64)
         require_indices(index, table.shape[0], "the table")
         y = table[index] if bias is None else table[index] + bias
-        return [y.reshape(to_four((*x.shape[: self.axis], table.shape[1])))]
+        return [y.reshape(to_4d((*x.shape[: self.axis], table.shape[1])))]

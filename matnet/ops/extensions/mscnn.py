@@ -16,7 +16,7 @@ from matnet.ops.extensions.common import as_integers, as_values
 from matnet.ops.extensions.roi import box_count
 from matnet.ops.extensions.suppression import Overlap, keep_best
 from matnet.ops.fields import as_floats, choice, of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 OVER = {"iou": "union", "iomu": "smaller", "iofu": "first"}
 NO_BOX, NO_SCORE = np.array([[0, 1, 1, 10, 10]], np.float32), np.zeros((1, 6), np.float32)
@@ -35,6 +35,7 @@ class _BoxHead(Op):
     uses_host: ClassVar[bool] = True
     sizes_depend_on_values = True
     family = "result"
+    pixelwise = False
     fieldW: tuple[float, ...] = of(as_values, ())
     fieldH: tuple[float, ...] = of(as_values, ())
     downsampleRate: tuple[float, ...] = of(as_values, ())
@@ -54,9 +55,6 @@ class _BoxHead(Op):
         super().__post_init__()
         if len(self.fieldW) != len(self.fieldH):
             raise NetworkError(f"has {len(self.fieldW)} fieldW and {len(self.fieldH)} fieldH; expected equal numbers")
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def _most(self, images: int, boxes: int) -> list[Shape]:
         """Maximum output shapes for `boxes` boxes per image."""
@@ -235,6 +233,7 @@ class FrcnnOutput(Op):
     uses_host: ClassVar[bool] = True
     sizes_depend_on_values = True
     family = "result"
+    pixelwise = False
     confThreshold: float = 0.0
     iouThreshold: float = 0.5
     nmsType: str = of(choice(*OVER), "iou")
@@ -255,9 +254,6 @@ class FrcnnOutput(Op):
             raise ShapeError(f"the image size is {text(size)}; expected height and width")
         most = count * (classes - 1)
         return [(1 + (min(most, self.maxDetNum) if self.maxDetNum else most), 7, 1, 1)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         scores, offsets, boxes, size = (on_host(x).reshape(len(x), -1) for x in inputs)
@@ -298,6 +294,7 @@ class DecodeBBox(Op):
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
     images_independent = True
+    pixelwise = False
     family = "result"
     bboxMean: tuple[float, ...] = of(as_floats(4), (0.0, 0.0, 0.0, 0.0))
     bboxStd: tuple[float, ...] = of(as_floats(4), (1.0, 1.0, 1.0, 1.0))
@@ -306,9 +303,6 @@ class DecodeBBox(Op):
         if prod(inputs[0][1:]) != 8 or inputs[0][0] != box_count(inputs[1]):
             raise ShapeError(f"the predictions are {text(inputs[0])}; expected {inputs[1][0]} x 8")
         return [(inputs[1][0], 5, 1, 1)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None, None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         offsets, boxes = inputs[0].reshape(-1, 8), inputs[1].reshape(-1, 5)

@@ -27,12 +27,10 @@ class WithinChannelLRN(Op):
     family = "normalisation"
     images_independent = True
     channels = Channels.SEPARATE
+    axes_alike = True
     size: int = of(as_count, 5)
     alpha: float = 1.0
     beta: float = 0.75
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +58,8 @@ class MVN(Op):
 
     family = "normalisation"
     images_independent = True
+    axes_alike = True
+    pixelwise = False
     normalizeVariance: bool = True
     acrossChannels: bool = False
     eps: float = 1e-9
@@ -67,12 +67,6 @@ class MVN(Op):
     @property
     def channels(self) -> Channels:
         return Channels.PERMUTABLE if self.acrossChannels else Channels.SEPARATE
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
@@ -94,13 +88,9 @@ class BatchStatNorm(Op):
 
     family = "normalisation"
     channels = Channels.SEPARATE
+    axes_alike = True
+    pixelwise = False
     epsilon: float = 1e-5
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
@@ -122,6 +112,7 @@ class Normalize(Op):
     family = "normalisation"
     images_independent = True
     channels = Channels.PERMUTABLE
+    axes_alike = True
     param_count: ClassVar[tuple[int, int]] = (1, 1)
     acrossSpatial: bool = False
     eps: float = 1e-10
@@ -129,9 +120,6 @@ class Normalize(Op):
 
     def channel_axes(self, params: Sequence[Shape]) -> list[int]:
         return [longest_axis(shape) for shape in params]
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_count(params[0], (inputs[0][1], 1), "the scale")

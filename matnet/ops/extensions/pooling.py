@@ -167,10 +167,8 @@ class GlobalPooling(Op):
     family = "pooling"
     images_independent = True
     channels = Channels.SEPARATE
+    axes_alike = True
     method: str = of(choice("avg", "max"), "avg")
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         return [(*inputs[0][:2], 1, 1)]
@@ -197,6 +195,7 @@ class SPP(Op):
 
     family = "pooling"
     images_independent = True
+    pixelwise = False
     pyramidHeight: int = of(as_count, 1)
     method: str = of(choice("max", "avg"), "max")
 
@@ -215,9 +214,6 @@ class SPP(Op):
         n, c, h, w = inputs[0]
         levels = [self._level((h, w), level).count for level in range(self.pyramidHeight)]
         return [(n, c * sum(rows * columns for rows, columns in levels), 1, 1)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]

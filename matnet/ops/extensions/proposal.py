@@ -14,7 +14,7 @@ from matnet.ops.base import Array, Op, register
 from matnet.ops.extensions.common import as_count, as_values
 from matnet.ops.extensions.suppression import PIXELS, keep_best
 from matnet.ops.fields import choice, of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 Rounding = Callable[[float], float]
 
@@ -82,6 +82,7 @@ class Proposal(Op):
     uses_host: ClassVar[bool] = True
     sizes_depend_on_values = True
     family = "result"
+    pixelwise = False
     anchors: tuple[float, ...] = of(as_values, anchors_of(16, (0.5, 1, 2), (8, 16, 32)))
     featStride: int = of(as_count, 16)
     minSize: float = 16.0
@@ -110,9 +111,6 @@ class Proposal(Op):
         most = scores[0] * each
         shapes: list[Shape] = [(most, 5, 1, 1), (most, 1, 1, 1)]
         return shapes[: 1 + self.withScores]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         scores, offsets, sizes = (on_host(x) for x in inputs)

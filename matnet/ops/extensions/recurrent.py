@@ -8,10 +8,10 @@ from math import prod
 from typing import Any, ClassVar
 
 from matnet.errors import ShapeError
-from matnet.ops.arrays import as_vector
+from matnet.ops.arrays import as_vector, sigmoid
 from matnet.ops.base import Array, InputKind, Op, register
 from matnet.ops.extensions.common import as_matrix, require_count
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class _Recurrent(Op):
     """
 
     family = "convolution"
+    pixelwise = False
     gates: ClassVar[int]  # rows of the first weights per output
     states: ClassVar[int]  # states carried from step to step
     weights: ClassVar[int]  # number of params without static input
@@ -67,9 +68,6 @@ class _Recurrent(Op):
             require_count(params[2], (rows * prod(inputs[1 + self.hasCont][1:]),), "param 3 (static weights)")
         require_count(params[2 + self.staticInput], (rows * width,), "the recurrent weights")
 
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
-
     def multiply_adds(
         self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]
     ) -> int:
@@ -99,10 +97,6 @@ class _Recurrent(Op):
         return [xp.zeros((streams, width), dtype=xp.float32) for _ in range(self.states)]
 
 
-def _sigmoid(xp: Any, x: Array) -> Array:
-    return 0.5 * xp.tanh(0.5 * x) + 0.5
-
-
 @register("dagnn.LSTM")
 @dataclass(frozen=True, kw_only=True)
 class LSTM(_Recurrent):
@@ -127,7 +121,7 @@ class LSTM(_Recurrent):
         hidden = []
         for driven, carried in zip(self._driven(inputs, params), cont, strict=True):
             gates = driven + (carried * h) @ recurrent.T
-            i, f, o = (_sigmoid(xp, gates[:, k * width : (k + 1) * width]) for k in range(3))
+            i, f, o = (sigmoid(xp, gates[:, k * width : (k + 1) * width]) for k in range(3))
             c = carried * f * c + i * xp.tanh(gates[:, 3 * width :])
             h = o * xp.tanh(c)
             hidden.append(h)

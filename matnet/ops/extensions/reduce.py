@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from matnet.errors import NetworkError, ShapeError
+from matnet.errors import ShapeError
+from matnet.ops.arrays import softmax
 from matnet.ops.base import Array, Channels, Op, register
-from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, FromAxis, as_axis, as_count, as_dim
-from matnet.ops.fields import as_int, choice, of
+from matnet.ops.extensions.common import RANK, FromAxis, as_axis, as_count
+from matnet.ops.fields import AXIS_OF_DIM, DIM_OF_AXIS, as_dim, as_int, choice, of
 from matnet.shapes import ReceptiveField, Shape, text
 
 
@@ -19,6 +20,7 @@ from matnet.shapes import ReceptiveField, Shape, text
 class Reduction(FromAxis, Op):
     """coeff times the sum of x, |x| or x^2, or the mean, over all axes from `axis` on (BVLC Caffe, reduction layer)."""
 
+    pixelwise = False
     operation: str = of(choice("sum", "asum", "sumsq", "mean"), "sum")
     axis: int = of(as_axis, 0)
     coeff: float = 1.0
@@ -28,9 +30,6 @@ class Reduction(FromAxis, Op):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         return [(*inputs[0][: self.axis], *(1,) * (RANK - self.axis))]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x, axes = inputs[0], tuple(range(self.axis, RANK))
@@ -125,15 +124,10 @@ class SoftMaxTranspose(Op):
     @classmethod
     def along(cls, axis: int) -> SoftMaxTranspose:
         """The op for an axis of N x C x H x W (BVLC Caffe, softmax layer with `axis`)."""
-        for dim, known in AXIS_OF_DIM.items():
-            if known == axis:
-                return cls(dim=dim)
-        raise NetworkError(f"axis is {axis}; expected 0 (N), 1 (C), 2 (H) or 3 (W)")
+        return cls(dim=DIM_OF_AXIS[as_axis(axis)])
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [ReceptiveField() if self.dim > 2 else None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
-        axis = AXIS_OF_DIM[self.dim]
-        exponentials = xp.exp(inputs[0] - inputs[0].max(axis=axis, keepdims=True))
-        return [exponentials / exponentials.sum(axis=axis, keepdims=True)]
+        return [softmax(xp, inputs[0], AXIS_OF_DIM[self.dim])]

@@ -16,11 +16,9 @@ import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.base import Array, Channels, Op, register
-from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, FromAxis, as_axis, as_count, as_dim, as_integers, to_four
-from matnet.ops.fields import Pair, as_int, as_pad, as_pair, of
-from matnet.shapes import Pad, ReceptiveField, Shape, filtered, text, window_field
-
-DIM_OF_AXIS = {axis: dim for dim, axis in AXIS_OF_DIM.items()}
+from matnet.ops.extensions.common import RANK, FromAxis, as_axis, as_count, as_integers
+from matnet.ops.fields import AXIS_OF_DIM, DIM_OF_AXIS, Pair, as_dim, as_int, as_pad, as_pair, of
+from matnet.shapes import Pad, ReceptiveField, Shape, filtered, text, to_4d, window_field
 
 
 def fill_in(wanted: Sequence[int], given: Sequence[int], count: int) -> list[int]:
@@ -43,8 +41,7 @@ def fill_in(wanted: Sequence[int], given: Sequence[int], count: int) -> list[int
 class _Reshaping(Op):
     """Base of ops that reshape their input, last axis fastest."""
 
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
+    pixelwise = False
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         return [inputs[0].reshape(self.output_shapes([inputs[0].shape], [])[0])]
@@ -68,7 +65,7 @@ class CaffeFlatten(FromAxis, _Reshaping):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         shape, stop = inputs[0], self.endAxis + 1
-        return [to_four((*shape[: self.axis], prod(shape[self.axis : stop]), *shape[stop:]))]
+        return [to_4d((*shape[: self.axis], prod(shape[self.axis : stop]), *shape[stop:]))]
 
 
 @register("dagnn.CaffeReshape")
@@ -106,7 +103,7 @@ class CaffeReshape(_Reshaping):
         given = inputs[0]
         stop = RANK if self.numAxes == -1 else self.axis + self.numAxes
         sizes = fill_in(self.shape, given[self.axis :], prod(given[self.axis : stop]))
-        return [to_four((*given[: self.axis], *sizes, *given[stop:]))]
+        return [to_4d((*given[: self.axis], *sizes, *given[stop:]))]
 
 
 @register("dagnn.ChannelShuffle")
@@ -119,10 +116,8 @@ class ChannelShuffle(Op):
 
     images_independent = True
     channels = Channels.COUNT
+    axes_alike = True
     group: int = of(as_count, 1)
-
-    def with_axes_swapped(self) -> Op | None:
-        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if inputs[0][1] % self.group:
@@ -230,6 +225,7 @@ class PermuteAxes(Op):
     In the result, all axes except the first and the last two are merged into the second.
     """
 
+    pixelwise = False
     shape: tuple[int, ...] = of(as_integers, (1, 1, 1, 1, 1))
     order: tuple[int, ...] = of(as_integers, (0, 1, 2, 3, 4))
 
@@ -247,9 +243,6 @@ class PermuteAxes(Op):
             raise ShapeError(f"{text(inputs[0])} cannot be reshaped to {text(self.shape)}")
         first, *middle, height, width = (self.shape[axis] for axis in self.order)
         return [(first, prod(middle), height, width)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         (shape,) = self.output_shapes([inputs[0].shape], [])
@@ -300,6 +293,7 @@ class Reorg(Op):
     """
 
     images_independent = True
+    pixelwise = False
     stride: int = of(as_count, 2)
     reverse: bool = False
 
@@ -312,9 +306,6 @@ class Reorg(Op):
         if self.reverse:
             return [(n, c // square, h * self.stride, w * self.stride)]
         return [(n, c * square, h // self.stride, w // self.stride)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x, s = inputs[0], self.stride
@@ -343,6 +334,7 @@ class Flatten(Op):
     """
 
     images_independent = True
+    pixelwise = False
     firstAxis: int = 1
     axis: int = of(as_dim, 3)
 
@@ -355,9 +347,6 @@ class Flatten(Op):
         shape = [inputs[0][0], 1, 1, 1]
         shape[AXIS_OF_DIM[self.axis]] = prod(inputs[0][1:])
         return [tuple(shape)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
@@ -383,15 +372,13 @@ class Reshape(Op):
     """
 
     images_independent = True
+    pixelwise = False
     shape: tuple[int, ...] = of(_as_sizes, ())
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         n, c, h, w = inputs[0]
         height, width, channels = fill_in(self.shape or (0, 0, 0), (h, w, c), h * w * c)
         return [(n, channels, height, width)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         _, channels, height, width = self.output_shapes([inputs[0].shape], [])[0]

@@ -14,7 +14,7 @@ from matnet.ops.arrays import on_host
 from matnet.ops.base import Array, Channels, InputKind, Op, register
 from matnet.ops.extensions.common import as_count
 from matnet.ops.fields import Pair, as_pair, of
-from matnet.shapes import ReceptiveField, Shape, text
+from matnet.shapes import Shape, text
 
 
 def box_count(shape: Shape) -> int:
@@ -52,6 +52,7 @@ class PSROIPooling(Op):
     input_kinds: ClassVar = {1: InputKind.BOXES}
     uses_host: ClassVar[bool] = True
     family = "pooling"
+    pixelwise = False
     spatialScale: float = 1.0
     outputDim: int = of(as_count, 1)
     groupSize: int = of(as_count, 1)
@@ -64,9 +65,6 @@ class PSROIPooling(Op):
                 f"outputDim {self.outputDim} * groupSize {self.groupSize}^2"
             )
         return [(box_count(inputs[1]), self.outputDim, self.groupSize, self.groupSize)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None, None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
@@ -123,6 +121,7 @@ class ROIAlign(Op):
     uses_host: ClassVar[bool] = True
     family = "pooling"
     channels = Channels.COUNT
+    pixelwise = False
     subdivisions: Pair = of(as_pair, (6, 6))
     spatialScale: float = 1.0
     padRatio: float = 0.0
@@ -130,9 +129,6 @@ class ROIAlign(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         rows, columns = self.subdivisions
         return [(box_count(inputs[1]), inputs[0][1], rows + 1, columns + 1)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None, None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]

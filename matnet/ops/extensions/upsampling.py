@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
-from matnet.ops.arrays import on_host
+from matnet.ops.arrays import on_host, require_equal
 from matnet.ops.base import Array, Channels, Op, register
-from matnet.ops.extensions.common import as_integers, require_equal
+from matnet.ops.extensions.common import as_integers
 from matnet.ops.fields import Pair, as_offsets, as_pair, of
-from matnet.shapes import ReceptiveField, Shape, swapped
+from matnet.shapes import Shape, swapped
 
 
 @register("dagnn.Upsample")
@@ -24,6 +24,7 @@ class Upsample(Op):
     family = "pooling"
     images_independent = True
     channels = Channels.SEPARATE
+    pixelwise = False
     half_precision = True
     scale: Pair = of(as_pair, (2, 2))
 
@@ -33,9 +34,6 @@ class Upsample(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         n, c, h, w = inputs[0]
         return [(n, c, h * self.scale[0], w * self.scale[1])]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         rows = xp.repeat(inputs[0], self.scale[0], axis=2)
@@ -58,6 +56,7 @@ class Unpooling(Op):
     family = "pooling"
     images_independent = True
     channels = Channels.SEPARATE
+    pixelwise = False
     scale: Pair = of(as_pair, (2, 2))
     padOut: Pair = of(as_offsets, (0, 0))
     outputSize: tuple[int, ...] = of(as_integers, ())
@@ -75,9 +74,6 @@ class Unpooling(Op):
         if min(height, width) < 1:
             raise ShapeError(f"padOut {self.padOut} removes the whole map of {grown}")
         return [(n, c, height, width)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = on_host(inputs[0])

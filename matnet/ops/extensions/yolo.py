@@ -9,23 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
-from matnet.ops.arrays import on_host
+from matnet.ops.arrays import on_host, sigmoid, softmax
 from matnet.ops.base import Array, Op, register
 from matnet.ops.extensions.common import as_count, as_integers, as_values
 from matnet.ops.extensions.suppression import Overlap, keep_best
 from matnet.ops.fields import choice, of
 from matnet.shapes import ReceptiveField, Shape, text
-
-
-def sigmoid(xp: Any, x: Array) -> Array:
-    """1 / (1 + exp(-x)), without overflow."""
-    return xp.float32(0.5) * xp.tanh(xp.float32(0.5) * x) + xp.float32(0.5)
-
-
-def softmax(xp: Any, x: Array, axis: int) -> Array:
-    """Softmax along an axis."""
-    powers = xp.exp(x - x.max(axis=axis, keepdims=True))
-    return powers / powers.sum(axis=axis, keepdims=True)
 
 
 @register("dagnn.Region")
@@ -103,6 +92,7 @@ class YoloDetectionOutput(Op):
     uses_host: ClassVar[bool] = True
     sizes_depend_on_values = True
     family = "result"
+    pixelwise = False
     lists_detections: ClassVar[bool] = True
     version: int = 3
     numClasses: int = of(as_count, 20)
@@ -140,9 +130,6 @@ class YoloDetectionOutput(Op):
                 raise ShapeError(f"input {index} is {text(shape)}; expected 1x{wanted} and a square map")
         cells = sum(shape[2] * shape[3] for shape in inputs)
         return [(1, 1, max(1, cells * self.numBox * (self.numClasses if self.version == 3 else 1)), 7)]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         parts = [self._candidates(on_host(x), index) for index, x in enumerate(inputs)]

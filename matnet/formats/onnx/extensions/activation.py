@@ -25,8 +25,8 @@ from matnet.ops.extensions.activation import (
     Tanh,
     Threshold,
 )
-from matnet.ops.extensions.common import AXIS_OF_DIM
 from matnet.ops.extensions.reduce import SoftMaxTranspose
+from matnet.ops.fields import AXIS_OF_DIM
 
 SAME_IN_ONNX: dict[type[Op], str] = {TanH: "Tanh", Tanh: "Tanh", AbsVal: "Abs", BNLL: "Softplus"}
 
