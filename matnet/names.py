@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from matnet.errors import NetworkError, nearest, where_names_are
 
@@ -97,3 +98,13 @@ def free_name(name: str, taken: Container[str], repeats: dict[str, int]) -> str:
         repeats[name] = number = repeats.get(name, MOST_X) + 1
         if f"{name}_{number}" not in taken:
             return f"{name}_{number}"
+
+
+def with_unique_names(layers: Iterable[Any]) -> list[Any]:
+    """Copies of dataclass instances with a `name`; repeated names are changed by `free_name`."""
+    repeats: dict[str, int] = {}
+    unique: dict[str, Any] = {}
+    for layer in layers:
+        name = free_name(layer.name, unique, repeats)
+        unique[name] = replace(layer, name=name)
+    return list(unique.values())

@@ -74,7 +74,7 @@ def test_negative_numbers(field: str, value: int) -> None:
                                           "slice_param": "Slice"}[message], **{message: {name: value}})
     data = encode(built)
     assert varint(value) in data
-    assert decode(WireReader(data, "x"), built.type, 0, len(data)) == built
+    assert decode(WireReader(data, "x"), built.type, 0, len(data), []) == built
 
 
 # -- blobs ---------------------------------------------------------------------------------------
@@ -420,7 +420,7 @@ def test_whole_files_against_protobuf(file: Path, tmp_path: Path) -> None:
     graph = read_text(file.with_name("deploy.prototxt"))
     data = encode(graph)
     assert protobuf_class("NetParameter").FromString(data).SerializeToString() == data
-    assert decode(WireReader(data, "x"), message_type("NetParameter"), 0, len(data)) == graph
+    assert decode(WireReader(data, "x"), message_type("NetParameter"), 0, len(data), []) == graph
     arrays = {name: [blob.data for blob in blobs] for name, blobs in weights.layers.items()}
     net = build("NetParameter", layer=[{"name": name, "type": "Odd"} for name in arrays])
     write_caffemodel(tmp_path / "again.caffemodel", net, arrays)

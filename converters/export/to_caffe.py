@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from matnet.formats.mat.values import Cell
 from matnet.meta import image_input, normalization
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
 from matnet.meta.transposed import is_width_first
-from matnet.names import RESTORED, free_name
+from matnet.names import RESTORED, with_unique_names
 from matnet.network import Layer, Network
 from matnet.shapes import Shape
 
@@ -102,9 +102,8 @@ def to_caffe(
     layers = _caffe_layers(net, sizes, kept) if whole is None else _original_layers(net, sizes, kept, whole)
     _require_names_of_types(net, [layer.message for layer in layers])
     names = _blob_names(layers) if whole is None else whole.inputs
-    message = Message("NetParameter")
-    message.set("name", Path(str(net.source)).stem)
-    message.set("layer", [*_inputs(net, shapes, names), *(_message(layer, names) for layer in layers)])
+    whole_layers = [*_inputs(net, shapes, names), *(_message(layer, names) for layer in layers)]
+    message = build("NetParameter", name=Path(str(net.source)).stem, layer=whole_layers)
     if whole is None:
         _declare_sharing(message, layers)
     return CaffeNet(message, {layer.name: layer.blobs for layer in layers if layer.blobs}, notes)
@@ -276,7 +275,7 @@ def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Origi
         raise UnsupportedLayersError(
             listing(f"{net.source}: {len(refused)} layers cannot be exported to Caffe:", refused)
         )
-    return _unique(_ordered(layers, net))
+    return with_unique_names(_ordered(layers, net))
 
 
 def _original_layers(
@@ -284,7 +283,7 @@ def _original_layers(
 ) -> list[CaffeLayer]:
     """Caffe's original layers, if the network is unchanged."""
     recorded = {layer.name: layer for original in kept for layer in _as_it_was(original)}
-    return _unique(whole.layers(Exporter(net, sizes), recorded))
+    return with_unique_names(whole.layers(Exporter(net, sizes), recorded))
 
 
 def _as_it_was(original: Original) -> list[CaffeLayer]:
@@ -318,17 +317,6 @@ def _ordered(layers: list[CaffeLayer], net: Network) -> list[CaffeLayer]:
         stuck = next(layer.name for layer, names in zip(layers, missing, strict=True) if names)
         raise NetworkError(f"{net.source}: the graph has a cycle through layer {stuck!r}")
     return ordered
-
-
-def _unique(layers: list[CaffeLayer]) -> list[CaffeLayer]:
-    taken: set[str] = set()
-    repeats: dict[str, int] = {}
-    unique = []
-    for layer in layers:
-        name = free_name(layer.name, taken, repeats)
-        taken.add(name)
-        unique.append(replace(layer, name=name))
-    return unique
 
 
 # -- names ------------------------------------------------------------------------------------------
@@ -370,11 +358,8 @@ def _blob_names(layers: Sequence[CaffeLayer]) -> dict[str, str]:
 
 
 def _message(layer: CaffeLayer, names: Mapping[str, str]) -> Message:
-    message = layer.message.shallow_copy()
-    message.set("name", layer.name)
-    message.set("bottom", [names.get(name, name) for name in layer.bottoms])
-    message.set("top", [names.get(name, name) for name in layer.tops])
-    return message
+    bottoms, tops = ([names.get(name, name) for name in blobs] for blobs in (layer.bottoms, layer.tops))
+    return layer.message.having(name=layer.name, bottom=bottoms, top=tops)
 
 
 def _declare_sharing(message: Message, layers: Sequence[CaffeLayer]) -> None:

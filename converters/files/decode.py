@@ -17,6 +17,7 @@ from matnet.errors import FileFormatError, listing
 STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto",
              "BlobShape")
 """Messages with the same field numbers in every fork: a wrong wire type in them is damage, not a dialect."""
+LAYERS = ("LayerParameter", "V1LayerParameter")
 SKIPPED = ("blobs",)
 """Fields to skip."""
 
@@ -35,7 +36,7 @@ def decode_graph(wire: WireReader, lenient: bool, notes: list[str]) -> Message:
     enum values are always errors (see `dialects`). Fields of unknown layer types are skipped.
     """
     problems: list[Problem] = []
-    net = _decode(wire, message_type("NetParameter"), 0, len(wire.data), problems)
+    net = decode(wire, message_type("NetParameter"), 0, len(wire.data), problems)
     limit = Severity.UNKNOWN if lenient else Severity.NEUTRAL
     refused = [problem for problem in problems if problem.weight > limit]
     if refused:
@@ -47,16 +48,12 @@ def decode_graph(wire: WireReader, lenient: bool, notes: list[str]) -> Message:
     return net
 
 
-def decode(wire: WireReader, type: MessageType, start: int, end: int) -> Message:
+def decode(wire: WireReader, type: MessageType, start: int, end: int, problems: list[Problem]) -> Message:
     """The message in `data[start:end]`, by the schema; blobs and unknown fields are skipped.
 
     A wrong wire type is an error in the messages of STRUCTURE; in parameter messages, which forks have changed, the
     field counts as unknown.
     """
-    return _decode(wire, type, start, end, [])
-
-
-def _decode(wire: WireReader, type: MessageType, start: int, end: int, problems: list[Problem]) -> Message:
     message = Message(type, wire.source, start)
     _decode_into(wire, message, start, end, problems)
     return message
@@ -73,9 +70,6 @@ def _decode_into(wire: WireReader, message: Message, start: int, end: int, probl
             problem._replace(text=f"layer {message.get('name')!r} ({message.get('type')}): {problem.text}")
             for problem in own
         ]
-
-
-LAYERS = ("LayerParameter", "V1LayerParameter")
 
 
 def _is_known(layer: Message) -> bool:
@@ -181,11 +175,11 @@ def _decode_submessage(wire: WireReader, message: Message, field: Field, piece: 
     """Append a repeated message, or merge a singular one that occurs twice, like protobuf."""
     assert field.message is not None
     if field.repeated:
-        message.append(field.name, _decode(wire, field.message, piece.start, piece.end, problems), piece.key)
+        message.append(field.name, decode(wire, field.message, piece.start, piece.end, problems), piece.key)
     elif message.has(field.name):
         _decode_into(wire, message.get(field.name), piece.start, piece.end, problems)
     else:
-        message.set(field.name, _decode(wire, field.message, piece.start, piece.end, problems), piece.key)
+        message.set(field.name, decode(wire, field.message, piece.start, piece.end, problems), piece.key)
 
 
 def _scalar(wire: WireReader, field: Field, piece: Piece) -> Any:

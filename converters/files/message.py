@@ -126,6 +126,13 @@ class Message:
         twin._positions = dict(self._positions)
         return twin
 
+    def having(self, **fields: Any) -> Message:
+        """A shallow copy with these fields set."""
+        twin = self.shallow_copy()
+        for name, value in fields.items():
+            twin.set(name, value)
+        return twin
+
     def known_fields(self) -> Message:
         """A copy without unknown fields, also in sub-messages."""
         def known(value: Any) -> Any:

@@ -88,9 +88,7 @@ def filtered(net: Message, state: NetState, notes: list[str]) -> Message:
     if not kept:
         raise NetworkError(f"{net.source.path}: no layer is part of the net in phase {state.phase}; "
                            f"give {state.ways_to(dropped)}")
-    result = net.shallow_copy()
-    result.set("layer", kept)
-    return result
+    return net.having(layer=kept)
 
 
 def without_split_layers(net: Message, notes: list[str]) -> Message:
@@ -105,14 +103,11 @@ def without_split_layers(net: Message, notes: list[str]) -> Message:
         for top in layer.get("top"):
             alias.pop(top, None)
         if bottoms != layer.get("bottom"):
-            layer = layer.shallow_copy()
-            layer.set("bottom", bottoms)
+            layer = layer.having(bottom=bottoms)
         kept.append(layer)
     if len(kept) < len(net.get("layer")):
         notes.append(f"removed {len(net.get('layer')) - len(kept)} Split layers inserted by Caffe")
-    result = net.shallow_copy()
-    result.set("layer", kept)
-    return result
+    return net.having(layer=kept)
 
 
 def _is_automatic_split(layer: Message) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matnet.converters.graph.axes import Axes, reaches_filters
 from matnet.converters.graph.inputs import NO_IMAGES
 from matnet.converters.graph.netdef import LayerDef, NetDef
-from matnet.converters.lower.sizes import Sizes, text
+from matnet.converters.lower.sizes import UNKNOWN, Sizes, text
 from matnet.converters.options import ConversionOptions
 from matnet.errors import NetworkError, in_words, nearest
 
@@ -53,8 +53,6 @@ USUAL_SHAPES: tuple[tuple[str, int, Sizes], ...] = (
     ("Lstm", 1, (None, None)),
 )
 """Caffe type, index of the bottom, and its shape; None: the size of the first bottom."""
-
-UNKNOWN: Sizes = (None,) * 4
 
 
 def _stated(net: NetDef, blob: str) -> Sizes:

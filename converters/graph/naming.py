@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from matnet.converters.graph.netdef import LayerDef, NetDef
-from matnet.names import free_name
+from matnet.names import free_name, with_unique_names
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,13 @@ def named_graph(net: NetDef, layers: Iterable[LayerDef], scheme: str = "caffe") 
     scheme `caffe`: a blob's final value has the blob's name. scheme `upstream`: the names of MatConvNet's importer;
     every in-place layer appends an `x`, and `-` becomes `_` (conv1 -> conv1x -> conv1xx).
     """
-    kept, notes = _unique(list(layers))
+    given = list(layers)
+    kept = with_unique_names(given)
+    notes = [
+        f"layer {before.name!r} ({before.type}) renamed to {after.name!r}, because names must be unique"
+        for before, after in zip(given, kept, strict=True)
+        if after.name != before.name
+    ]
     finals = dict(net.input_variables)
     for layer in kept:
         finals.update(zip(layer.tops, layer.outputs, strict=True))
@@ -40,20 +46,6 @@ def named_graph(net: NetDef, layers: Iterable[LayerDef], scheme: str = "caffe") 
         if after.name != _importer_spelling(before.name):
             notes.append(f"layer {before.name} renamed to {after.name}, as by MatConvNet's importer")
     return renamed, notes
-
-
-def _unique(layers: list[LayerDef]) -> tuple[list[LayerDef], list[str]]:
-    """Layers with unique names: `x` is appended to a repeated name, as by MatConvNet's importer."""
-    taken: set[str] = set()
-    repeats: dict[str, int] = {}
-    unique, notes = [], []
-    for layer in layers:
-        name = free_name(layer.name or layer.type, taken, repeats)
-        taken.add(name)
-        if name != layer.name:
-            notes.append(f"layer {layer.name!r} ({layer.type}) renamed to {name!r}, because names must be unique")
-        unique.append(replace(layer, name=name))
-    return unique, notes
 
 
 def upstream_variables(graph: NamedGraph) -> dict[str, str]:
@@ -92,7 +84,7 @@ def _renamed(graph: NamedGraph, names: Mapping[str, str]) -> NamedGraph:
         for layer in graph.layers
     ]
     return NamedGraph(
-        _unique(layers)[0],
+        with_unique_names(layers),
         {blob: names[variable] for blob, variable in graph.inputs.items()},
         {blob: names[variable] for blob, variable in graph.finals.items()},
     )

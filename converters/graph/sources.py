@@ -23,9 +23,7 @@ def with_sources(net: Message, state: NetState, notes: list[str]) -> tuple[Messa
     if missing:
         notes.append(f"no layer produces {', '.join(missing)}; only losses and metrics read it")
         label = Message("LayerParameter", net.source, net.position)
-        for name, value in (("name", "labels"), ("type", "Input"), ("top", missing)):
-            label.set(name, value)
-        layers = [label, *layers]
+        layers = [label.having(name="labels", type="Input", top=missing), *layers]
     kept.set("layer", layers)
     return kept, _elsewhere(layers, net.get("layer"), state)
 
@@ -53,9 +51,7 @@ def _without_double_inputs(layers: list[Message], notes: list[str]) -> list[Mess
         return layers
     notes.append(f"`input` of {', '.join(doubled)} without a shape is ignored: a layer produces it")
     rest = [top for top in first.get("top") if top not in others]
-    first = first.shallow_copy()
-    first.set("top", rest)
-    return [first, *layers[1:]] if rest else layers[1:]
+    return [first.having(top=rest), *layers[1:]] if rest else layers[1:]
 
 
 def _with_other_phases(kept: list[Message], whole: list[Message], notes: list[str]) -> list[Message]:

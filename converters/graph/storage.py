@@ -45,9 +45,6 @@ def _shares(layer: Message) -> bool:
 
 
 def _step(layer: Message, changed: str, other: str, notes: list[str]) -> Message:
-    step = Message("LayerParameter", layer.source, layer.position)
-    for name, value in (("name", f"{other}_with_{layer.get('name')}"), ("type", SHARED),
-                        ("bottom", [other, changed]), ("top", [other])):  # fmt: skip
-        step.set(name, value)
     notes.append(f"blob {other!r} shares memory with {changed!r}, which layer {layer.get('name')!r} changes in place")
-    return step
+    step, name = Message("LayerParameter", layer.source, layer.position), f"{other}_with_{layer.get('name')}"
+    return step.having(name=name, type=SHARED, bottom=[other, changed], top=[other])

@@ -49,9 +49,7 @@ def upgrade(net: Message, notes: list[str]) -> Message:
 
 def _move_transform_fields(net: Message) -> Message:
     """V1 data layers: move scale, mean_file, crop_size and mirror to transform_param."""
-    moved = net.shallow_copy()
-    moved.set("layers", [_transform_of(layer) for layer in net.get("layers")])
-    return moved
+    return net.having(layers=[_transform_of(layer) for layer in net.get("layers")])
 
 
 def _transform_of(layer: Message) -> Message:
@@ -59,20 +57,16 @@ def _transform_of(layer: Message) -> Message:
     given = [field for field in _TRANSFORM_FIELDS if name and layer.get(name).has(field)]
     if name is None or not given:
         return layer
-    layer = layer.shallow_copy()
     data, transform = layer.get(name).shallow_copy(), layer.get("transform_param").shallow_copy()
     for field in given:
         transform.set(field, data.get(field))
         data.clear(field)
-    layer.set(name, data)
-    layer.set("transform_param", transform)
-    return layer
+    return layer.having(**{name: data, "transform_param": transform})
 
 
 def _upgrade_v1(net: Message) -> Message:
-    upgraded = net.shallow_copy()
+    upgraded = net.having(layer=[_upgrade_v1_layer(layer) for layer in net.get("layers")])
     upgraded.clear("layers")
-    upgraded.set("layer", [_upgrade_v1_layer(layer) for layer in net.get("layers")])
     return upgraded
 
 
@@ -87,9 +81,7 @@ def _upgrade_v1_layer(layer: Message) -> Message:
     if specs:
         upgraded.set("param", specs)
     if layer.get("type") == "ELTWISE_PRODUCT":
-        eltwise = upgraded.get("eltwise_param").shallow_copy()
-        eltwise.set("operation", "PROD")
-        upgraded.set("eltwise_param", eltwise)
+        upgraded.set("eltwise_param", upgraded.get("eltwise_param").having(operation="PROD"))
     return upgraded
 
 
@@ -118,40 +110,28 @@ def _input_layer(net: Message, notes: list[str]) -> Message:
                               f"{len(inputs)} inputs; expected one for each")
     if not shapes:
         notes.append(f"inputs without a shape: {', '.join(inputs)}")
-    layer = Message("LayerParameter", net.source, net.position)
-    layer.set("name", "input")
-    layer.set("type", "Input")
-    layer.set("top", list(inputs))
+    layer = Message("LayerParameter", net.source, net.position).having(name="input", type="Input", top=list(inputs))
     if shapes:
         layer.set("input_param", build("InputParameter", shape=shapes))
-    upgraded = net.shallow_copy()
+    upgraded = net.having(layer=[layer, *net.get("layer")])
     for name in ("input", "input_shape", "input_dim"):
         upgraded.clear(name)
-    upgraded.set("layer", [layer, *net.get("layer")])
     return upgraded
 
 
 def _each_layer(net: Message, notes: list[str]) -> Message:
     """The steps that change one V2 layer at a time."""
-    upgraded = net.shallow_copy()
     layers = net.get("layer")
     for change in (_freeze_batch_norm, _one_dilation, _one_round_mode):
         layers = [change(layer, notes) for layer in layers]
-    upgraded.set("layer", layers)
-    return upgraded
+    return net.having(layer=layers)
 
 
 def _freeze_batch_norm(layer: Message, notes: list[str]) -> Message:
     """Set lr_mult = decay_mult = 0 for the three ParamSpecs of a BatchNorm, because its statistics are not learned."""
     if layer.get("type") != "BatchNorm" or len(layer.get("param")) != 3:
         return layer
-    layer = layer.shallow_copy()
-    specs = [spec.shallow_copy() for spec in layer.get("param")]
-    for spec in specs:
-        spec.set("lr_mult", 0.0)
-        spec.set("decay_mult", 0.0)
-    layer.set("param", specs)
-    return layer
+    return layer.having(param=[spec.having(lr_mult=0.0, decay_mult=0.0) for spec in layer.get("param")])
 
 
 def _one_dilation(layer: Message, notes: list[str]) -> Message:
@@ -169,12 +149,8 @@ def _one_dilation(layer: Message, notes: list[str]) -> Message:
     convolution = convolution.shallow_copy()
     for name in given:
         convolution.clear(name)
-    convolution.set("dilation", values)
-    notes.append(f"layer {layer.get('name')!r}: {' and '.join(given)} read as dilation "
-                 f"{'x'.join(map(str, values))}")
-    layer = layer.shallow_copy()
-    layer.set("convolution_param", convolution)
-    return layer
+    notes.append(f"layer {layer.get('name')!r}: {' and '.join(given)} read as dilation {'x'.join(map(str, values))}")
+    return layer.having(convolution_param=convolution.having(dilation=values))
 
 
 def _one_round_mode(layer: Message, notes: list[str]) -> Message:
@@ -185,10 +161,7 @@ def _one_round_mode(layer: Message, notes: list[str]) -> Message:
     if pooling.has("round_mode"):
         raise FileFormatError(f"{pooling.place('ceil_mode')}: both ceil_mode and round_mode are given; keep only one")
     mode = "CEIL" if pooling.get("ceil_mode") else "FLOOR"
-    pooling = pooling.shallow_copy()
+    pooling = pooling.having(round_mode=mode)
     pooling.clear("ceil_mode")
-    pooling.set("round_mode", mode)
     notes.append(f"layer {layer.get('name')!r}: ceil_mode read as round_mode {mode}")
-    layer = layer.shallow_copy()
-    layer.set("pooling_param", pooling)
-    return layer
+    return layer.having(pooling_param=pooling)

@@ -106,9 +106,7 @@ def _take_over(padding: Message, consumer: Message, index: int) -> None:
     if counts != (1, 1, 1):
         raise FileFormatError(f"{where} has {counts[0]} bottoms and {counts[1]} tops, and its reader "
                               f"{_name_of(consumer)!r} has {counts[2]} bottoms; expected one each")
-    record = consumer.get("layer").shallow_copy()
-    record.set("pad", padding.get("layer").get("pad"))
-    consumer.set("layer", record)
+    consumer.set("layer", consumer.get("layer").having(pad=padding.get("layer").get("pad")))
     bottoms = consumer.get("bottom")
     bottoms[index] = padding.get("bottom")[0]
 

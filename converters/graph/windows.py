@@ -45,14 +45,13 @@ class Window:
 def convolution_window(param: Message) -> Window:
     """The window of a Convolution, Deconvolution or Im2col layer (BVLC Caffe, base convolution layer).
 
-    Forks' `hole`, `hole_h`, `hole_w` and `filter_stride` mean dilation; `pad_l`, `pad_r`, `pad_t` and `pad_b` are the
-    pads of the four sides, instead of `pad` (Synopsys' fork). Raises NetworkError for sizes that are missing, zero,
-    given twice, or not for two axes.
+    `pad_l`, `pad_r`, `pad_t` and `pad_b` are the pads of the four sides, instead of `pad` (Synopsys' fork). Raises
+    NetworkError for sizes that are missing, zero, given twice, or not for two axes.
     """
     kernel = _pair(param, "kernel", repeated="kernel_size")
     stride = _pair(param, "stride", repeated="stride", default=1)
     pad, after = _pads(param)
-    window = Window(kernel, stride, pad, _dilation(param), after)
+    window = Window(kernel, stride, pad, _pair(param, "dilation", repeated="dilation", default=1), after)
     _refuse_zeros(window)
     return window
 
@@ -124,15 +123,6 @@ def _pair(param: Message, stem: str, repeated: str, default: int | None = None) 
     if len(listed) > 2:
         raise NetworkError(f"{repeated} has {len(listed)} values; only two-dimensional windows are supported")
     return int(listed[0]), int(listed[-1])
-
-
-def _dilation(param: Message) -> Pair:
-    if param.has("dilation"):
-        return _pair(param, "dilation", repeated="dilation")
-    for name in ("hole", "filter_stride"):
-        if param.has(name):
-            return int(param.get(name)), int(param.get(name))
-    return int(param.get("hole_h")), int(param.get("hole_w"))
 
 
 def _refuse_zeros(window: Window) -> None:

@@ -19,20 +19,4 @@ from matnet.converters.lower import (
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import LOWERINGS, lowers
 
-__all__ = [
-    "LOWERINGS",
-    "Builder",
-    "activation",
-    "combine",
-    "conv",
-    "detect",
-    "lowers",
-    "norm",
-    "pool",
-    "proposals",
-    "recurrent",
-    "reduce",
-    "shape",
-    "upsample",
-    "yolo",
-]
+__all__ = ["LOWERINGS", "Builder", "lowers"]

@@ -7,15 +7,35 @@ from typing import Any
 import numpy as np
 
 from matnet.converters.graph.netdef import LayerDef
-from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.builder import Builder, own_fields
 from matnet.converters.lower.python_layers import lowers_python
 from matnet.converters.lower.registry import lowers
 from matnet.errors import UnsupportedLayersError
 from matnet.ops.activation import DropOut, ReLU, Sigmoid
+from matnet.ops.base import Op
 from matnet.ops.combine import Scale, Sum
 from matnet.ops.extensions import activation as extension
 
 ONE = np.ones((1, 1), np.float32)
+SAME: dict[str, tuple[type[Op], str]] = {
+    "BNLL": (extension.BNLL, ""),
+    "Clip": (extension.Clip, "clip_param"),
+    "ELU": (extension.ELU, "elu_param"),
+    "Exp": (extension.Exp, "exp_param"),
+    "HardSwish": (extension.HardSwish, ""),  # MobileNetV3 forks
+    "Log": (extension.Log, "log_param"),
+    "Mish": (extension.Mish, ""),  # YOLOv4 forks
+    "Sigmoid": (Sigmoid, ""),
+    "Threshold": (extension.Threshold, "threshold_param"),
+}
+"""Caffe type -> the op with the same fields, and the parameter message that has them."""
+
+
+@lowers(*SAME)
+def same_fields(layer: LayerDef, net: Builder) -> None:
+    """An op with Caffe's fields."""
+    kind, message = SAME[layer.type]
+    net.pointwise(layer, kind(**own_fields(kind, layer.params.get(message))) if message else kind())
 
 
 @lowers("ReLU")
@@ -43,12 +63,6 @@ def prelu(layer: LayerDef, net: Builder) -> None:
     params = [net.param(layer, "mult", factors, slope)]
     op = Scale(size=factors.shape, hasBias=False)
     net.finish(layer, Sum(), [positive, net.step(layer, "sloped", op, [negative], params)])
-
-
-@lowers("Sigmoid")
-def sigmoid(layer: LayerDef, net: Builder) -> None:
-    """Sigmoid."""
-    net.pointwise(layer, Sigmoid())
 
 
 @lowers("TanH")
@@ -94,57 +108,6 @@ def swish(layer: LayerDef, net: Builder) -> None:
     x = net.operand(layer.inputs[0])
     gate = x if beta == 1 else scaled(layer, net, "beta", x, beta)
     net.finish(layer, Scale(hasBias=False), [x, net.step(layer, "gate", Sigmoid(), [gate])])
-
-
-@lowers("Exp")
-def exponential(layer: LayerDef, net: Builder) -> None:
-    """An extension."""
-    param = layer.params.get("exp_param")
-    net.pointwise(layer, extension.Exp(base=param.get("base"), scale=param.get("scale"), shift=param.get("shift")))
-
-
-@lowers("Log")
-def logarithm(layer: LayerDef, net: Builder) -> None:
-    """An extension."""
-    param = layer.params.get("log_param")
-    net.pointwise(layer, extension.Log(base=param.get("base"), scale=param.get("scale"), shift=param.get("shift")))
-
-
-@lowers("ELU")
-def elu(layer: LayerDef, net: Builder) -> None:
-    """An extension."""
-    net.pointwise(layer, extension.ELU(alpha=layer.params.get("elu_param").get("alpha")))
-
-
-@lowers("BNLL")
-def bnll(layer: LayerDef, net: Builder) -> None:
-    """An extension."""
-    net.pointwise(layer, extension.BNLL())
-
-
-@lowers("Threshold")
-def threshold(layer: LayerDef, net: Builder) -> None:
-    """An extension."""
-    net.pointwise(layer, extension.Threshold(threshold=layer.params.get("threshold_param").get("threshold")))
-
-
-@lowers("Clip")
-def clip(layer: LayerDef, net: Builder) -> None:
-    """An extension."""
-    param = layer.params.get("clip_param")
-    net.pointwise(layer, extension.Clip(min=param.get("min"), max=param.get("max")))
-
-
-@lowers("Mish")
-def mish(layer: LayerDef, net: Builder) -> None:
-    """An extension (YOLOv4 forks)."""
-    net.pointwise(layer, extension.Mish())
-
-
-@lowers("HardSwish")
-def hard_swish(layer: LayerDef, net: Builder) -> None:
-    """An extension (MobileNetV3 forks)."""
-    net.pointwise(layer, extension.HardSwish())
 
 
 @lowers("ReLU6")

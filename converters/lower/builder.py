@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from matnet.converters.caffemodel import match_blob
+from matnet.converters.files.message import Message
 from matnet.converters.graph.naming import NamedGraph
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.fillers import filler_values
@@ -336,6 +338,12 @@ def _form(shape: Sizes) -> Sequence[str]:
     axes = "NCHW" if len(shape) == 4 else "ABCDEFGH"[: len(shape)]
     first = next((place for place in range(1, len(shape)) if shape[place] is None), 0)
     return axes[min(first, 2) if len(shape) == 4 else 0 :]
+
+
+def own_fields(kind: type[Op], param: Message) -> dict[str, Any]:
+    """The values of the op's fields that the parameter message has too: `numBox` is its `num_box`."""
+    names = {item.name: re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", item.name) for item in fields(kind)}
+    return {own: param.get(name) for own, name in names.items() if name in param.type.fields}
 
 
 def describe(layer: LayerDef) -> str:

@@ -15,9 +15,8 @@ from matnet.ops.combine import Concat, Crop, Scale, Sum
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.activation import Power
 from matnet.ops.extensions.combine import CaffeCrop, Max
-
-DIM_OF_AXIS = (4, 3, 1, 2)
-"""MATLAB's dimension for each axis of N x C x H x W."""
+from matnet.ops.extensions.common import as_axis
+from matnet.ops.fields import DIM_OF_AXIS
 
 
 @lowers("Eltwise", bottoms=(2, None))
@@ -102,7 +101,7 @@ def concat(layer: LayerDef, net: Builder) -> None:
     if len(layer.inputs) == 1:
         net.same(layer)
     else:
-        net.finish(layer, Concat(dim=DIM_OF_AXIS[axis]))
+        net.finish(layer, Concat(dim=DIM_OF_AXIS[as_axis(axis)]))
 
 
 @lowers("Crop", bottoms=2)

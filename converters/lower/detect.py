@@ -6,7 +6,7 @@ from typing import Any
 
 from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import LayerDef
-from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.builder import Builder, own_fields
 from matnet.converters.lower.registry import lowers
 from matnet.errors import NetworkError, UnsupportedLayersError
 from matnet.layout import nchw_to_hwcn
@@ -68,7 +68,7 @@ def detection_output(layer: LayerDef, net: Builder) -> None:
         numClasses=param.get("num_classes"),
         shareLocation=param.get("share_location"),
         backgroundLabel=param.get("background_label_id"),
-        codeType=param.get("code_type").lower(),
+        codeType=param.get("code_type"),
         varianceEncodedInTarget=param.get("variance_encoded_in_target"),
         nmsThreshold=suppression.get("nms_threshold"),
         nmsEta=suppression.get("eta"),
@@ -92,16 +92,10 @@ def interp(layer: LayerDef, net: Builder) -> None:
         op = Interp(padBeg=param.get("pad_beg"), padEnd=param.get("pad_end"))
         net.finish(layer, op)
         return
-    one_factor = param.has("shrink_factor") != param.has("zoom_factor")
-    op = Interp(
-        shrinkFactor=param.get("shrink_factor"),
-        zoomFactor=param.get("zoom_factor"),
-        height=0 if one_factor else param.get("height"),
-        width=0 if one_factor else param.get("width"),
-        padBeg=param.get("pad_beg"),
-        padEnd=param.get("pad_end"),
-    )
-    net.finish(layer, op, net.operands(layer)[:1])
+    given = own_fields(Interp, param)
+    if param.has("shrink_factor") != param.has("zoom_factor"):
+        given |= {"height": 0, "width": 0}
+    net.finish(layer, Interp(**given), net.operands(layer)[:1])
 
 
 @lowers("MultiStageMeanfield", bottoms=3)
@@ -113,13 +107,7 @@ def multi_stage_meanfield(layer: LayerDef, net: Builder) -> None:
     for index, suffix in enumerate(("spatial_matrix", "bilateral_matrix", "compatibility_matrix")):
         weight = net.weight(layer, index, (1, 1, classes, classes))
         params.append(net.param(layer, suffix, weight.array.reshape(weight.array.shape[2:]), weight))
-    op = MultiStageMeanfield(
-        numIterations=param.get("num_iterations"),
-        thetaAlpha=param.get("theta_alpha"),
-        thetaBeta=param.get("theta_beta"),
-        thetaGamma=param.get("theta_gamma"),
-    )
-    net.finish(layer, op, params=params)
+    net.finish(layer, MultiStageMeanfield(**own_fields(MultiStageMeanfield, param)), params=params)
 
 
 @lowers("DenseCRF", bottoms=(2, 3))

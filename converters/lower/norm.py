@@ -6,7 +6,7 @@ import numpy as np
 
 from matnet.converters.graph.attach import scales_itself
 from matnet.converters.graph.netdef import LayerDef
-from matnet.converters.lower.builder import Builder, ParamBlob
+from matnet.converters.lower.builder import Builder, ParamBlob, own_fields
 from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
@@ -265,13 +265,7 @@ def _join(layer: LayerDef, net: Builder, factor: ParamBlob, offset: ParamBlob | 
 @lowers("MVN")
 def mvn(layer: LayerDef, net: Builder) -> None:
     """An extension."""
-    param = layer.params.get("mvn_param")
-    op = MVN(
-        normalizeVariance=param.get("normalize_variance"),
-        acrossChannels=param.get("across_channels"),
-        eps=param.get("eps"),
-    )
-    net.finish(layer, op)
+    net.finish(layer, MVN(**own_fields(MVN, layer.params.get("mvn_param"))))
 
 
 @lowers("Normalize")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.graph.windows import Window, pooling_window
 from matnet.converters.lower.builder import Builder
@@ -32,7 +31,7 @@ def pooling(layer: LayerDef, net: Builder) -> None:
     param = layer.params.get("pooling_param")
     variable = net.operand(layer.inputs[0])
     sizes = net.sizes[variable]
-    method, floor = METHODS[param.get("pool")], rounds_down(param)
+    method, floor = METHODS[param.get("pool")], param.get("round_mode") == "FLOOR"
     if param.get("global_pooling") and None in sizes[2:] and method != "stochastic":
         way = in_words("input_size=(height, width)", "--input-size HxW")
         net.note(layer, f"its input size is unknown; {way} makes it a stock layer")
@@ -48,13 +47,6 @@ def pooling(layer: LayerDef, net: Builder) -> None:
     else:
         op = Pooling(method=method, poolSize=window.kernel, stride=window.stride, pad=_pads(window, floor))
         net.finish(layer, op, [variable])
-
-
-def rounds_down(param: Message) -> bool:
-    """Whether the output size is rounded down: `round_mode: FLOOR`, or the older `ceil_mode: false`."""
-    if param.has("ceil_mode"):
-        return not param.get("ceil_mode")
-    return bool(param.get("round_mode") == "FLOOR")
 
 
 def _average_with_border(layer: LayerDef, net: Builder, variable: str, window: Window, floor: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import LayerDef
-from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.builder import Builder, own_fields
 from matnet.converters.lower.python_layers import lowers_python
 from matnet.converters.lower.registry import lowers
 from matnet.errors import NetworkError
@@ -67,23 +67,15 @@ def _finish_proposal(layer: LayerDef, net: Builder, op: Proposal) -> None:
 @lowers("PSROIPooling", bottoms=2)
 def psroi_pooling(layer: LayerDef, net: Builder) -> None:
     """R-FCN's pooling, each tile from its own channels."""
-    param = layer.params.get("psroi_pooling_param")
-    op = PSROIPooling(
-        spatialScale=param.get("spatial_scale"), outputDim=param.get("output_dim"), groupSize=param.get("group_size")
-    )
-    net.finish(layer, op, rank=4)
+    net.finish(layer, PSROIPooling(**own_fields(PSROIPooling, layer.params.get("psroi_pooling_param"))), rank=4)
 
 
 @lowers("ROIAlign", bottoms=2)
 def roi_align(layer: LayerDef, net: Builder) -> None:
     """MS-CNN's ROIAlign, with samples at the corners of tiles."""
     param = layer.params.get("roi_pooling_param")
-    op = ROIAlign(
-        subdivisions=(param.get("pooled_h"), param.get("pooled_w")),
-        spatialScale=param.get("spatial_scale"),
-        padRatio=param.get("pad_ratio"),
-    )
-    net.finish(layer, op, rank=4)
+    tiles = param.get("pooled_h"), param.get("pooled_w")
+    net.finish(layer, ROIAlign(subdivisions=tiles, **own_fields(ROIAlign, param)), rank=4)
 
 
 @lowers("BoxOutput", bottoms=(1, None), tops=(1, 2))
@@ -121,10 +113,8 @@ def frcnn_output(layer: LayerDef, net: Builder) -> None:
     op = FrcnnOutput(
         confThreshold=param.get("conf_thr"),
         iouThreshold=param.get("iou_thr"),
-        nmsType=param.get("nms_type"),
-        maxDetNum=param.get("max_det_num"),
         clsAware=layer.params.get("bbox_reg_param").get("cls_aware"),
-        **normalisation(layer.params),
+        **own_fields(FrcnnOutput, param) | normalisation(layer.params),
     )
     net.finish(layer, op, rank=4)
 

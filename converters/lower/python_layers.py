@@ -30,15 +30,18 @@ def lowers_python(*names: str) -> Callable[[Function], Function]:
 def python_layer(layer: LayerDef, net: Builder) -> None:
     """A Python layer with a known module and class."""
     param = layer.params.get("python_param")
-    module, name = param.get("module"), param.get("layer")
-    function = PYTHON.get(f"{module.rpartition('.')[2]}.{name}")
+    function = PYTHON.get(_name(layer))
     if function is None:
-        known = ", ".join(sorted(PYTHON))
-        raise UnsupportedLayersError(f"unknown Python layer {name} of module {module!r}; known Python layers: {known}")
+        what = f"unknown Python layer {param.get('layer')} of module {param.get('module')!r}"
+        raise UnsupportedLayersError(f"{what}; known Python layers: {', '.join(sorted(PYTHON))}")
     function(layer, net, param_values(param.get("param_str")))
 
 
 def is_known_python(layer: LayerDef) -> bool:
     """Whether a layer of type Python has a lowering function."""
+    return _name(layer) in PYTHON
+
+
+def _name(layer: LayerDef) -> str:
     param = layer.params.get("python_param")
-    return f"{param.get('module').rpartition('.')[2]}.{param.get('layer')}" in PYTHON
+    return f"{param.get('module').rpartition('.')[2]}.{param.get('layer')}"

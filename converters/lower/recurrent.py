@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from matnet.converters.graph.netdef import LayerDef
-from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.builder import Builder, own_fields
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import SizeNeededError, Sizes, known, numbers, padded, text
 from matnet.ops.extensions.ctc import CTCGreedyDecoder
@@ -86,13 +86,8 @@ def ctc_lstm(layer: LayerDef, net: Builder) -> None:
 @lowers("CTCGreedyDecoder", bottoms=(1, 2), tops=(1, 2))
 def ctc_greedy_decoder(layer: LayerDef, net: Builder) -> None:
     """The labels of every stream; a second top is minus the sum of the best scores."""
-    param = layer.params.get("ctc_decoder_param")
-    op = CTCGreedyDecoder(
-        blankIndex=param.get("blank_index"),
-        ctcMergeRepeated=param.get("ctc_merge_repeated"),
-        withScores=len(layer.outputs) > 1,
-    )
-    net.finish(layer, op, rank=4)
+    given = own_fields(CTCGreedyDecoder, layer.params.get("ctc_decoder_param"))
+    net.finish(layer, CTCGreedyDecoder(**given, withScores=len(layer.outputs) > 1), rank=4)
 
 
 def _settle_marks(layer: LayerDef, net: Builder) -> None:

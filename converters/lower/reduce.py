@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from matnet.converters.graph.netdef import LayerDef
-from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.builder import Builder, own_fields
 from matnet.converters.lower.registry import lowers
 from matnet.ops.activation import SoftMax
 from matnet.ops.extensions.reduce import ArgMax, Reduction, SoftMaxTranspose
@@ -21,8 +21,7 @@ def reduction(layer: LayerDef, net: Builder) -> None:
     """An extension that removes the axes from `axis` on."""
     param = layer.params.get("reduction_param")
     axis = net.axis(layer, param.get("axis"))
-    op = Reduction(operation=param.get("operation").lower(), axis=axis, coeff=param.get("coeff"))
-    net.finish(layer, op, rank=axis)
+    net.finish(layer, Reduction(**own_fields(Reduction, param) | {"axis": axis}), rank=axis)
 
 
 @lowers("MultiSoftmax")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from matnet.converters.graph.netdef import LayerDef
-from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.builder import Builder, own_fields
 from matnet.converters.lower.python_layers import lowers_python
 from matnet.converters.lower.registry import lowers
 from matnet.ops.extensions.reshape import Reorg
@@ -15,8 +15,7 @@ from matnet.ops.extensions.yolo import Region, YoloDetectionOutput
 @lowers("Reorg")
 def reorg(layer: LayerDef, net: Builder) -> None:
     """Move rows and columns to channels, in darknet's order."""
-    param = layer.params.get("reorg_param")
-    net.finish(layer, Reorg(stride=param.get("stride"), reverse=param.get("reverse")))
+    net.finish(layer, Reorg(**own_fields(Reorg, layer.params.get("reorg_param"))))
 
 
 @lowers_python("yolov2.darknet_reorg")
@@ -43,16 +42,8 @@ def region(layer: LayerDef, net: Builder) -> None:
 @lowers("YoloDetectionOutput", bottoms=(1, 2))
 def yolo_output(layer: LayerDef, net: Builder) -> None:
     """YOLO v2's detections; anchors in cells."""
-    param = layer.params.get("yolo_detection_output_param")
-    op = YoloDetectionOutput(
-        version=2,
-        numClasses=param.get("num_classes"),
-        numBox=param.get("num_box"),
-        biases=tuple(param.get("biases")),
-        confidenceThreshold=param.get("confidence_threshold"),
-        nmsThreshold=param.get("nms_threshold"),
-    )
-    net.finish(layer, op, rank=4)
+    given = own_fields(YoloDetectionOutput, layer.params.get("yolo_detection_output_param"))
+    net.finish(layer, YoloDetectionOutput(version=2, **given), rank=4)
 
 
 @lowers("Yolov3DetectionOutput", bottoms=(1, None))
@@ -63,14 +54,6 @@ def yolov3_output(layer: LayerDef, net: Builder) -> None:
     mask = [int(number) for number in param.get("mask")]
     each, boxes = len(mask) // max(groups, 1), param.get("num_box")
     starts = [index * each for index in range(len(layer.inputs))]
-    op = YoloDetectionOutput(
-        version=3,
-        numClasses=param.get("num_classes"),
-        numBox=boxes,
-        biases=tuple(param.get("biases")),
-        mask=tuple(number for start in starts for number in mask[start : start + boxes]),
-        anchorsScale=tuple(param.get("anchors_scale")),
-        confidenceThreshold=param.get("confidence_threshold"),
-        nmsThreshold=param.get("nms_threshold"),
-    )
-    net.finish(layer, op, rank=4)
+    given = own_fields(YoloDetectionOutput, param)
+    given["mask"] = tuple(number for start in starts for number in mask[start : start + boxes])
+    net.finish(layer, YoloDetectionOutput(version=3, **given), rank=4)
