@@ -98,7 +98,7 @@ def _blobs(random: np.random.Generator, shape: tuple[int, ...]) -> list[np.ndarr
 
 LAUNCHER = """
 import sys, time
-import matnet.convert, matnet.converters.convert, matnet.converters.report, matnet.formats.mat.v5_write
+import matnet.convert, matnet.converters.convert, matnet.formats.mat.v5_write
 start = time.perf_counter()
 status = matnet.convert.main(sys.argv[1:])
 seconds = time.perf_counter() - start

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 import argparse
 import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ from matnet.image_arguments import is_bluish, warn_of_bluish
 from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
 from matnet.loading import is_caffe, load
 from matnet.network import Network
+from matnet.shapes import text
 from matnet.stated_options import parse_stated, refuse_idle
 
 if TYPE_CHECKING:
@@ -56,8 +58,6 @@ log = logging.getLogger("matnet.convert")
 
 def convert(given: argparse.Namespace) -> None:
     """Any network -> .mat in the requested format and version; prints the conversion notes."""
-    from matnet.converters.report import summary
-
     if given.show_upgraded:
         _show_upgraded(given.prototxt, given)
         if given.out is None:
@@ -84,7 +84,6 @@ def _needs(net: Network, given: argparse.Namespace) -> str:
 
 def convert_at_random(given: argparse.Namespace) -> None:
     """A zoo model with random weights -> .mat, by default under a name that no published file has."""
-    from matnet.converters.report import summary
     from matnet.zoo import find_card, random_network
 
     card, net = find_card(given.source), random_network(given.source, given.seed)
@@ -234,7 +233,6 @@ def convert_back(given: argparse.Namespace) -> None:
 
 def convert_to_onnx(given: argparse.Namespace) -> None:
     """Any network -> ONNX with a dynamic batch, and dynamic height and width where that costs nothing."""
-    from matnet.converters.report import summary_of
     from matnet.formats.onnx import to_onnx_model
     from matnet.formats.onnx.export import write_onnx
     from matnet.meta.transposed import transposition_notes
@@ -259,7 +257,6 @@ def _outputs(given: argparse.Namespace) -> list[str] | None:
 
 def convert_to_torch(given: argparse.Namespace) -> None:
     """Any network -> a standalone PyTorch package, checked against the numpy engine."""
-    from matnet.converters.report import summary_of
     from matnet.torch import save_torch
     from matnet.torch.package import refuse_other_files
 
@@ -285,6 +282,20 @@ def _check_onnx(path: Path) -> str:
         return "not checked (the onnx package is not installed)"
     onnx.checker.check_model(str(path))
     return "checked by onnx"
+
+
+def summary(net: Network) -> str:
+    """One line: layers, numbers, inputs with their sizes, outputs."""
+    count = sum(param.value.size for param in net.params.values())
+    return summary_of(f"{len(net.layers)} layers", count, net, net.inputs, net.outputs)
+
+
+def summary_of(parts: str, count: int, net: Network, inputs: Iterable[str], outputs: Iterable[str]) -> str:
+    """The same line for an export of `net`, which may be a part of it: its parts, numbers, inputs and outputs."""
+    sized = ", ".join(
+        f"{name} ({text(net.input_shapes[name]) if name in net.input_shapes else 'size unknown'})" for name in inputs
+    )
+    return f"{parts}, {count:,} numbers; inputs: {sized or 'none'}; outputs: {', '.join(outputs)}"
 
 
 def main(argv: list[str] | None = None) -> int:

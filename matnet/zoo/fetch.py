@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from matnet.errors import DownloadError, in_words, listing, program
-from matnet.files import atomic_path, make_folder
+from matnet.files import atomic_path, atomic_write, make_folder
 from matnet.zoo.addresses import archived_copy, changeable_on_the_way, https_form
 from matnet.zoo.archives import extract
 from matnet.zoo.cache import OFFLINE, offline, place_of, present_file, present_mat
 from matnet.zoo.cards import Card, RemoteFile
-from matnet.zoo.checks import mismatch, strongest
+from matnet.zoo.checks import digests, mismatch, strongest
 from matnet.zoo.download import LARGEST, NoSpaceError, ResumingDownloader
-from matnet.zoo.first_use import differs_from_first, trust_first
 from matnet.zoo.locks import locked
 from matnet.zoo.transfer import Patience
 
@@ -94,7 +94,7 @@ class Fetcher:
                 else:
                     self._download(card, file, target, accepted)
             if not accepted and strongest(file.hashes) is None:
-                trust_first(target)
+                _trust_first(target)
         return target
 
     def _is_there(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
@@ -211,7 +211,7 @@ class Fetcher:
     @staticmethod
     def _fault(found: Path, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> str | None:
         """Why `found` is not the file for `target`, by the card's checksums or the one recorded at first use."""
-        return mismatch(found, file, accepted) or differs_from_first(found, target)
+        return mismatch(found, file, accepted) or _differs_from_first(found, target)
 
 
 def further_addresses(file: RemoteFile, accepted: Mapping[str, str]) -> list[str]:
@@ -237,3 +237,44 @@ def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, 
         f"put it at {target}, or anywhere and run `{program('zoo')} fetch {card.name}{what} --from FOLDER`",
     ]
     return listing(f"{file.file}: download failed:", lines)
+
+
+# -- trust on first use: the SHA-256 of a file without a published checksum, beside it as NAME.sha256 -----
+
+
+def _trust_first(target: Path) -> None:
+    """Record the SHA-256 of a new file, and warn that it is unverified."""
+    if _recorded(target) is not None:
+        return
+    found = digests(target, ["sha256"])["sha256"]
+    with atomic_write(_beside(target)) as file:
+        file.write(f"{found}  {target.name}\n".encode())
+    log.warning(
+        f"{target}: unverified, because no checksum was published; its SHA-256 {found} is now recorded in "
+        f"{_beside(target).name}, and any other file will be refused"
+    )
+
+
+def _differs_from_first(found: Path, target: Path) -> str | None:
+    """Why a file is not the one recorded for `target`; None if it is, or if nothing is recorded."""
+    expected = _recorded(target)
+    if expected is None:
+        return None
+    digest = digests(found, ["sha256"])["sha256"]
+    if digest == expected:
+        return None
+    return f"its SHA-256 is {digest}, but was {expected} at first use: remove {_beside(target)} to accept another file"
+
+
+def _recorded(target: Path) -> str | None:
+    try:
+        with _beside(target).open("rb") as file:
+            start = file.read(65)
+    except OSError:
+        return None
+    found = re.fullmatch(rb"([0-9a-f]{64})\s", start)
+    return found[1].decode() if found else None
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.sha256")
