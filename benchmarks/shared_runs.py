@@ -49,10 +49,6 @@ class Waiting(Classification):
 
     wait: float = 0.001
 
-    def part(self, first: int, stop: int) -> Waiting:
-        part = super().part(first, stop)
-        return Waiting(part.data, first, self.wait)
-
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
         place[...] = number % CLASSES
 

@@ -204,7 +204,7 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("SIFT Flow", labelled("SemanticLabels/*/*.mat", "S", 0), ("only void pixels", "all 1", "SIFT Flow test")),
     ("geometric", labelled("GeoLabels/*/*.mat", "S", -1), ("only void pixels", "all 1", "SIFT Flow test")),
     ("NYUDv2", labelled("img_5001.mat", "segmentation", 0), ("only void pixels", "all 1", "NYUDv2 test")),
-    ("BSDS500", drawn(False, "1", "2"), ("none of the 2 images of BSDS500 test",)),
+    ("BSDS500", drawn(False, "1", "2"), ("without boundaries: all 2", "BSDS500 test")),
     ("CIFAR-10", query_labels, ("(1)", "no database image has", "label 7")),
     ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text("5\n5\n"), ("(2)", "label 5")),
     ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text(f"0\n{'9' * 30}\n"), ("(1)", "line 2")),
@@ -236,6 +236,14 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("CIFAR-10 lists", unlinked("train2.png"), ("1 of 5 images are missing", "train2.png")),
     ("VOC objects", dangling("JPEGImages/000002.jpg"), ("(1)", "000002.jpg")),
     ("VOC objects", folder_of("JPEGImages/000001.jpg"), ("(1)", "000001.jpg")),
+    # --- annotations of an image of another size ---
+    ("VOC objects", sized("<height>30", "<height>31"), ("(1)", "000001.jpg", "40 x 31", "40 x 30")),
+    (
+        "COCO",
+        instances(lambda record: [image.update(width=image["width"] + 1) for image in record["images"]]),
+        ("(2)", f"{FIRST}.jpg: 41 x 30", f"{SECOND}.jpg: 31 x 40"),
+    ),
+    ("VOC objects", lambda home: (home / "VOC2007/JPEGImages/000002.jpg").write_bytes(b"x"), ("(1)", "000002.jpg")),
     # --- annotations of no image ---
     ("VOC objects", sized("<width>40", "<width>0"), ("(1)", "000001.xml", "0 x 30")),
     ("VOC objects", sized("<height>30", "<height>-30"), ("(1)", "000001.xml", "40 x -30")),

@@ -150,7 +150,7 @@ def missing(home: Path) -> None:
     ("change", "expected"),
     [
         (no_boundaries, r"images of BSDS500 test \(1\):\n.*2.mat: .*cell array"),
-        (other_size, r"2.mat: 3x4, but its image is 100x120"),
+        (other_size, r"2.mat: 4 x 3, but its image is 120 x 100"),
         (missing, r"1 of 2 images have no boundaries:\n.*2.jpg"),
     ],
 )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from matnet.datasets.scan import digest_lines, entries, first_few, image_size
-from matnet.errors import DataError, FileFormatError, listing
+from matnet.datasets.base import DataSet
+from matnet.datasets.scan import digest_lines, entries, mat_variable, require_size
+from matnet.errors import DataError, listing
 
 COUNTS = {"train": 200, "val": 100, "test": 200}
 _PLACES = ("", "data", "BSDS500/data", "BSR/BSDS500/data")
@@ -20,61 +20,26 @@ _PLACES = ("", "data", "BSDS500/data", "BSR/BSDS500/data")
 
 
 @dataclass(frozen=True)
-class EdgeSet:
+class EdgeSet(DataSet):
     """Images and their boundary files, sorted by name."""
 
+    per_image: ClassVar[tuple[str, ...]] = ("images", "truths")
+    lacking: ClassVar[str] = "without boundaries"
     images: tuple[Path, ...]
     truths: tuple[Path, ...]
     name: str
     root: Path
     list_sha256: str
     notes: tuple[str, ...] = ()
-    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def boundaries(self, index: int) -> list[np.ndarray]:
         """The boundaries by each annotator of an image, H x W bool. Raises DataError for another kind of file."""
         return read_boundaries(self.truths[index])
 
-    def check(self) -> EdgeSet:
-        """Read all boundaries and image sizes. Raises DataError that lists unusable ones.
-
-        Returns the data set, with a note on images without boundaries.
-        """
-        faults, empty = [], []
-        for index, path in enumerate(self.images):
-            try:
-                drawn = self.boundaries(index)
-                shape = drawn[0].shape
-                if not any(boundary.any() for boundary in drawn):
-                    empty.append(path.name)
-                size = image_size(path)[::-1]
-            except DataError as error:
-                faults.append(str(error))
-                continue
-            if shape != size:
-                faults.append(f"{self.truths[index]}: {shape[0]}x{shape[1]}, but its image is {size[0]}x{size[1]}")
-        if faults:
-            raise DataError(listing(f"{self.root}: unusable images of {self.name} ({len(faults)}):", faults))
-        if empty and len(empty) == len(self):
-            raise DataError(f"{self.root}: none of the {len(self):,} images of {self.name} has a boundary")
-        note = f"images without boundaries ({len(empty)}): {first_few(empty)}"
-        return replace(self, notes=(*self.notes, note)) if empty else self
-
-    def head(self, count: int) -> EdgeSet:
-        """The first `count` images; its hash is made from the whole list's hash and `count`."""
-        if count >= len(self):
-            return self
-        sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
-        notes = (*self.notes, f"only the first {count} of {len(self)} images")
-        return replace(self, images=self.images[:count], truths=self.truths[:count], list_sha256=sha256, notes=notes)
-
-    def part(self, first: int, stop: int) -> EdgeSet:
-        """Some of the images, with absolute paths."""
-        images, truths = (tuple(p.absolute() for p in paths[first:stop]) for paths in (self.images, self.truths))
-        return replace(self, images=images, truths=truths)
+    def _unannotated(self, index: int) -> str:
+        drawn = self.boundaries(index)
+        require_size(self.images[index], drawn[0].shape, self.truths[index])
+        return "" if any(boundary.any() for boundary in drawn) else self.images[index].name
 
 
 def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
@@ -103,12 +68,7 @@ def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
 
 def read_boundaries(path: str | os.PathLike[str]) -> list[np.ndarray]:
     """The field `Boundaries` of each cell of `groundTruth`, H x W bool. Raises DataError for anything else."""
-    from matnet.formats.mat import read_mat
-
-    try:
-        cells = read_mat(path, ["groundTruth"]).get("groundTruth")
-    except FileFormatError as error:
-        raise DataError(str(error)) from None
+    cells = mat_variable(path, "groundTruth")
     drawn = [_drawn(cell) for cell in cells] if isinstance(cells, list) else []
     found = [array for array in drawn if array is not None]
     if not found or len(found) < len(drawn) or len({array.shape for array in found}) > 1:

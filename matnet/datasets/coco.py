@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter, defaultdict
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from matnet.datasets.objects import CocoTruth, DetectionSet, ImageObjects, object_notes
-from matnet.datasets.proposals import read_proposals
 from matnet.datasets.scan import digest_lines, is_there
 from matnet.errors import DataError, FileFormatError, in_words, listing
 from matnet.files import existing_file
@@ -59,24 +57,10 @@ def load_coco_objects(
     truth, objects = _objects(file, rows, record["annotations"], sorted(categories))
     names = [Path(image["file_name"]).stem for image in rows]
     notes = object_notes(names, objects, COUNTS.get(part), f"COCO {part}")
-    boxes, sha256 = None, digest_lines(f"{image['id']} {image['file_name']}" for image in rows)
-    if proposals is not None:
-        found = read_proposals(proposals)
-        boxes = found.for_images(names, [item.size for item in objects])
-        sha256 = hashlib.sha256(f"{sha256} {found.sha256}".encode()).hexdigest()
-        notes.append(f"{sum(map(len, boxes)):,} proposals from {found.path}")
-    return DetectionSet(
-        images,
-        objects,
-        boxes,
-        0,
-        file,
-        f"COCO {part}",
-        sha256,
-        tuple(categories[number] for number in sorted(categories)),
-        tuple(notes),
-        truth,
-    )
+    sha256 = digest_lines(f"{image['id']} {image['file_name']}" for image in rows)
+    classes = tuple(categories[number] for number in sorted(categories))
+    found = DetectionSet(images, objects, None, 0, file, f"COCO {part}", sha256, classes, tuple(notes), truth)
+    return found.with_proposals(proposals)
 
 
 def _annotation_file(path: Path, split: str | None) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from matnet.datasets.image_list import ImageList
-from matnet.datasets.scan import digest, is_there
-from matnet.errors import DataError, FileFormatError, listing
+from matnet.datasets.scan import digest, is_there, mat_variable
+from matnet.errors import DataError, listing
 
 LABELS, PARTS = "imagelabels.mat", "setid.mat"
 PART = "valid"
@@ -43,12 +43,7 @@ def load_flowers(folder: str | os.PathLike[str]) -> ImageList:
 
 def _row(file: Path, name: str) -> np.ndarray:
     """A variable of integers."""
-    from matnet.formats.mat import read_mat
-
-    try:
-        value = read_mat(file, [name]).get(name)
-    except FileFormatError as error:
-        raise DataError(str(error)) from None
+    value = mat_variable(file, name)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not value.size:
         value = np.array([np.nan])
     if not (abs(value) < 1e9).all() or (value % 1).any():

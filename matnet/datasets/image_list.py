@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from matnet.datasets.base import DataSet
 from matnet.datasets.matching import from_one, matched
 from matnet.datasets.scan import class_folders, digest, images_below, is_there, text_lines
 from matnet.errors import DataError, listing
@@ -27,7 +28,7 @@ _LABEL_PATH = re.compile(rf"{_LABEL}[\s,;]+(?P<path>{_QUOTED}|.+?){_END}")
 
 
 @dataclass(frozen=True)
-class ImageList:
+class ImageList(DataSet):
     """Images and their labels, in a fixed order.
 
     paths: the files. labels: int64, 0-based, one per path. class_names: the name of label k, or None if the list has
@@ -37,6 +38,7 @@ class ImageList:
     wrong, or "".
     """
 
+    per_image: ClassVar[tuple[str, ...]] = ("paths", "labels")
     paths: tuple[Path, ...]
     labels: np.ndarray = field(compare=False)
     class_names: tuple[str, ...] | None
@@ -47,9 +49,6 @@ class ImageList:
     unreadable: tuple[str, ...] = ()
     aligned: bool = False
     doubt: str = ""
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
@@ -142,14 +141,8 @@ class ImageList:
         found._check_range(count)
         return replace(found, aligned=bool(count), doubt=doubt)
 
-    def head(self, count: int) -> ImageList:
-        """The first `count` images; its hash is made from the whole list's hash and `count`."""
-        if count >= len(self):
-            return self
-        note = f"only the first {count} of {len(self)} images"
-        list_sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
-        notes = (*self.notes, note)
-        return replace(self, paths=self.paths[:count], labels=self.labels[:count], list_sha256=list_sha256, notes=notes)
+    def part(self, first: int, stop: int) -> ImageList:
+        return replace(super().part(first, stop), class_names=None)
 
     def _check_range(self, classes: int | None) -> None:
         low, high = int(self.labels.min()), int(self.labels.max())

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from matnet.datasets.base import DataSet
 from matnet.datasets.scan import digest_lines, entries, text_lines
 from matnet.errors import DataError, listing
 
@@ -24,13 +25,14 @@ FACE_FOLDERS = ("lfw", "lfw-funneled", "lfw_funneled", "lfw-deepfunneled", "lfw_
 
 
 @dataclass(frozen=True)
-class PairSet:
+class PairSet(DataSet):
     """Pairs of face images, in the list's order.
 
     pairs: two files each. same: whether both show the same person. fold: the fold of each pair, from 0. list_sha256:
     hash of the pairs (image names without folder and extension). notes: decisions that the user should know.
     """
 
+    per_image: ClassVar[tuple[str, ...]] = ("pairs", "same", "fold")
     pairs: tuple[tuple[Path, Path], ...]
     same: np.ndarray = field(compare=False)
     fold: np.ndarray = field(compare=False)
@@ -38,10 +40,6 @@ class PairSet:
     root: Path
     list_sha256: str
     notes: tuple[str, ...] = ()
-    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
-
-    def __len__(self) -> int:
-        return len(self.pairs)
 
     @property
     def images(self) -> tuple[Path, ...]:

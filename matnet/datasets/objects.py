@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from matnet.datasets.base import DataSet
 from matnet.datasets.proposals import inside, read_proposals
-from matnet.datasets.scan import digest_lines, first_few, is_there
+from matnet.datasets.scan import digest_lines, first_few, require_files, require_size
 from matnet.datasets.voc import EDITION, VOC_CLASSES, read_names, voc_home
 from matnet.errors import DataError, in_words, listing
 
@@ -67,7 +68,7 @@ class CocoTruth:
 
 
 @dataclass(frozen=True, eq=False)
-class DetectionSet:
+class DetectionSet(DataSet):
     """Images and their objects, in a fixed order.
 
     proposals: for each image R x 4 float32 as in ImageObjects; None for networks that propose boxes themselves.
@@ -75,6 +76,7 @@ class DetectionSet:
     proposals. coco: set if COCO's rules apply; without annotations in a part.
     """
 
+    per_image: ClassVar[tuple[str, ...]] = ("images", "objects", "proposals")
     images: tuple[Path, ...]
     objects: tuple[ImageObjects, ...]
     proposals: tuple[np.ndarray, ...] | None
@@ -85,30 +87,29 @@ class DetectionSet:
     class_names: tuple[str, ...] = OBJECT_CLASSES
     notes: tuple[str, ...] = ()
     coco: CocoTruth | None = None
-    unreadable: ClassVar[tuple[str, ...]] = ()  # an unreadable folder is an error
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def part(self, first: int, stop: int) -> DetectionSet:
-        """Some of the images, with absolute paths."""
-        some = self._some(first, stop)
-        coco = None if self.coco is None else replace(self.coco, annotations=())
-        return replace(some, images=tuple(path.absolute() for path in some.images), coco=coco)
-
-    def head(self, count: int) -> DetectionSet:
-        """The first `count` images; its hash is made from the whole list's hash and `count`."""
-        if count >= len(self):
-            return self
-        sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
-        notes = (*self.notes, f"only the first {count} of {len(self)} images")
-        return replace(self._some(0, count), list_sha256=sha256, notes=notes)
+        some = super().part(first, stop)
+        return some if some.coco is None else replace(some, coco=replace(some.coco, annotations=()))
 
     def _some(self, first: int, stop: int) -> DetectionSet:
-        places = slice(first, stop)
-        proposals = None if self.proposals is None else self.proposals[places]
-        coco = None if self.coco is None else replace(self.coco, images=self.coco.images[places])
-        return replace(self, images=self.images[places], objects=self.objects[places], proposals=proposals, coco=coco)
+        coco = None if self.coco is None else replace(self.coco, images=self.coco.images[first:stop])
+        return replace(super()._some(first, stop), coco=coco)
+
+    def with_proposals(self, file: str | os.PathLike[str] | None) -> DetectionSet:
+        """The set with the boxes in a file (see `read_proposals`), if one is given."""
+        if file is None:
+            return self
+        found = read_proposals(file)
+        boxes = found.for_images([path.stem for path in self.images], [item.size for item in self.objects])
+        sha256 = hashlib.sha256(f"{self.list_sha256} {found.sha256}".encode()).hexdigest()
+        notes = (*self.notes, f"{sum(map(len, boxes)):,} proposals from {found.path}")
+        return replace(self, proposals=boxes, list_sha256=sha256, notes=notes)
+
+    def _unannotated(self, index: int) -> str:
+        image = self.images[index]
+        require_size(image, self.objects[index].size, f"annotation of {image}")
+        return ""
 
 
 def load_voc_objects(
@@ -134,27 +135,16 @@ def load_voc_objects(
         raise DataError(f"{home}: the folder's name has no year, which decides the average precision; give {option}")
     file = Path(split) if Path(split).suffix == ".txt" else home / "ImageSets" / "Main" / f"{split}.txt"
     names = read_names(file)
-    _require_files(home, names)
     images = tuple(home / "JPEGImages" / f"{name}.jpg" for name in names)
+    require_files(home, [*images, *(home / "Annotations" / f"{name}.xml" for name in names)])
     objects, faults = _annotations(home, names)
     if faults:
         raise DataError(listing(f"{home}: unusable annotations ({len(faults)}):", faults))
     part = Path(split).stem
     notes = object_notes(names, objects, COUNTS.get((edition, part)), f"VOC {edition} {part}")
-    boxes, sha256 = None, digest_lines(names)
-    if proposals is not None:
-        found = read_proposals(proposals)
-        boxes = found.for_images(names, [item.size for item in objects])
-        sha256 = hashlib.sha256(f"{sha256} {found.sha256}".encode()).hexdigest()
-        notes.append(f"{sum(map(len, boxes)):,} proposals from {found.path}")
-    return DetectionSet(images, objects, boxes, int(edition), home, f"VOC {edition} {part}", sha256, notes=tuple(notes))
-
-
-def _require_files(home: Path, names: Sequence[str]) -> None:
-    places = [f"JPEGImages/{name}.jpg" for name in names] + [f"Annotations/{name}.xml" for name in names]
-    missing = [place for place in places if not is_there(home / place)]
-    if missing:
-        raise DataError(listing(f"{home}: files of the list that are missing ({len(missing)}):", missing))
+    title, sha256 = f"VOC {edition} {part}", digest_lines(names)
+    found = DetectionSet(images, objects, None, int(edition), home, title, sha256, notes=tuple(notes))
+    return found.with_proposals(proposals)
 
 
 def _annotations(home: Path, names: Sequence[str]) -> tuple[tuple[ImageObjects, ...], list[str]]:

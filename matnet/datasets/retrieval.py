@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from matnet.datasets.base import DataSet
 from matnet.datasets.image_list import ImageList
 from matnet.datasets.scan import digest_lines, is_there, text_lines
 from matnet.errors import DataError, listing
@@ -24,7 +25,7 @@ COUNTS = {"database": 50_000, "queries": 10_000}
 
 
 @dataclass(frozen=True, eq=False)
-class RetrievalSet:
+class RetrievalSet(DataSet):
     """A database of labelled images, and labelled query images.
 
     paths: the file of each image, first the database, then the queries. places: the index of the image in a file of
@@ -32,6 +33,7 @@ class RetrievalSet:
     database: the number of images in the database.
     """
 
+    per_image: ClassVar[tuple[str, ...]] = ("paths", "places", "labels")
     paths: tuple[Path, ...]
     places: np.ndarray = field(compare=False)
     labels: np.ndarray = field(compare=False)
@@ -40,10 +42,6 @@ class RetrievalSet:
     root: Path
     list_sha256: str
     notes: tuple[str, ...] = ()
-    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     def source(self, index: int) -> Path | np.ndarray:
         """An image: its file, or its pixels H x W x 3. Raises DataError if they cannot be read."""
@@ -65,14 +63,7 @@ class RetrievalSet:
             return self
         note = f"only the first {count} of {len(self) - self.database} queries"
         sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
-        part = replace(self, paths=self.paths[:stop], places=self.places[:stop], labels=self.labels[:stop])
-        return replace(part, list_sha256=sha256, notes=(*self.notes, note))
-
-    def part(self, first: int, stop: int) -> RetrievalSet:
-        """Some of the images, with absolute paths."""
-        places = slice(first, stop)
-        paths = tuple(path.absolute() for path in self.paths[places])
-        return replace(self, paths=paths, places=self.places[places], labels=self.labels[places])
+        return replace(self._some(0, stop), list_sha256=sha256, notes=(*self.notes, note))
 
 
 def load_retrieval(folder: str | os.PathLike[str]) -> RetrievalSet:

@@ -7,8 +7,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from matnet.errors import DataError, FileFormatError
+from matnet.errors import DataError, FileFormatError, listing
 from matnet.files import IMAGE_ERRORS, existing_file
 
 IMAGE_SUFFIXES = frozenset(
@@ -56,6 +57,13 @@ def image_size(path: Path) -> tuple[int, int]:
         raise DataError(f"{path}: cannot be read as an image ({error})") from None
 
 
+def require_size(path: Path, shape: Sequence[int], what: object) -> None:
+    """Raise DataError, naming `what`, if an image's height and width are not `shape`, or it cannot be read."""
+    width, height = image_size(path)
+    if tuple(shape) != (height, width):
+        raise DataError(f"{what}: {shape[1]} x {shape[0]}, but its image is {width} x {height}")
+
+
 def class_folders(root: Path) -> Iterator[Path]:
     """The folders in `root`, except hidden ones."""
     if not root.is_dir():
@@ -94,9 +102,27 @@ def is_there(path: Path) -> bool:
         return error.errno != errno.ENAMETOOLONG
 
 
+def require_files(root: Path, paths: Iterable[Path]) -> None:
+    """Raise DataError that lists the files of a list that are missing."""
+    lost = [path for path in paths if not is_there(path)]
+    if lost:
+        missing = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in lost]
+        raise DataError(listing(f"{root}: files of the list that are missing ({len(missing)}):", missing))
+
+
 def first_few(names: Sequence[str]) -> str:
     """The first five names as text."""
     return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+
+
+def mat_variable(path: str | os.PathLike[str], name: str) -> Any:
+    """A variable of a MAT file; None if there is none. Raises DataError for another kind of file."""
+    from matnet.formats.mat import read_mat
+
+    try:
+        return read_mat(path, [name]).get(name)
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
 
 
 def text_lines(file: Path, what: str = "list of images", expected: str = "'path label'") -> list[tuple[int, str]]:

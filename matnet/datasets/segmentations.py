@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from matnet.datasets.scan import digest_lines, text_lines
+from matnet.datasets.scan import digest_lines, require_files, text_lines
 from matnet.datasets.voc import VOC_CLASSES, VOID, MatLabels, SegmentationSet, load_voc, read_names, voc_home
 from matnet.errors import DataError, listing
 
@@ -200,9 +200,7 @@ def _made(
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise DataError(listing(f"{root}: images of {title} listed more than once ({len(twice)}):", twice))
-    missing = [str(path) for path in (*images, *labels) if not path.is_file()]
-    if missing:
-        raise DataError(listing(f"{root}: files of the list that are missing ({len(missing)}):", missing))
+    require_files(root, [*images, *labels])
     notes = [note]
     if title in COUNTS and len(names) != COUNTS[title]:
         notes.append(f"{len(names)} images; FCN was measured on {COUNTS[title]}")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from matnet.datasets.image_list import ImageList
-from matnet.datasets.scan import digest, is_there
-from matnet.errors import DataError, FileFormatError, listing
+from matnet.datasets.scan import digest, is_there, mat_variable
+from matnet.errors import DataError, listing
 
 INDEX = "imgIdx.mat"
 """Fields of the struct array `imgIdx`: image `name`, `label` (0 to 3 objects, 4 for more), `istest` (0 or 1)."""
@@ -52,12 +52,7 @@ def load_subitizing(folder: str | os.PathLike[str]) -> ImageList:
 
 def _test_entries(file: Path) -> list[tuple[str, int]]:
     """Names and labels of the test images."""
-    from matnet.formats.mat import read_mat
-
-    try:
-        found = read_mat(file, ["imgIdx"]).get("imgIdx")
-    except FileFormatError as error:
-        raise DataError(str(error)) from None
+    found = mat_variable(file, "imgIdx")
     records = [found] if isinstance(found, dict) else found
     if not isinstance(records, list) or not all(isinstance(record, Mapping) for record in records):
         raise DataError(f"{file}: has no struct array `imgIdx` with fields name, label and istest")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from matnet.datasets.ilsvrc2012 import in_devkit_order, synsets
-from matnet.datasets.scan import text_lines
-from matnet.errors import DataError, FileFormatError, listing, nearest
+from matnet.datasets.scan import mat_variable, text_lines
+from matnet.errors import DataError, listing, nearest
 
 CLASSES = 1000
 """The number of classes in ILSVRC-2012: the development kit's synsets(1:1000)."""
@@ -126,12 +126,7 @@ def _from_text(path: Path) -> tuple[str, ...]:
 
 def _from_mat(path: Path) -> tuple[str, ...]:
     """The entries 1 to 1000 of the variable `synsets`, which are the classes."""
-    from matnet.formats.mat import read_mat
-
-    try:
-        synsets = read_mat(path, ["synsets"]).get("synsets")
-    except FileFormatError as error:
-        raise DataError(str(error)) from None
+    synsets = mat_variable(path, "synsets")
     records = synsets if isinstance(synsets, list) else [synsets]
     if not records or not all(isinstance(record, Mapping) and "WNID" in record for record in records):
         raise DataError(f"{path}: has no variable `synsets` with a field WNID; is it the development kit's meta.mat?")

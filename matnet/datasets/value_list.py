@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from matnet.datasets.base import DataSet
 from matnet.datasets.scan import digest, is_there, text_lines
 from matnet.errors import DataError, in_words, listing
 
@@ -22,13 +22,14 @@ _LINE = re.compile(r"(?P<path>\"[^\"]+\"|'[^']+'|.+?)[\s,;]+(?P<value>[+-]?(?:\d
 
 
 @dataclass(frozen=True)
-class ValueList:
+class ValueList(DataSet):
     """Images and their values, in the order of the list.
 
     values: float64, one per path. within: the largest error of a correct estimate. list_sha256: hash of the lines
     `path value`, independent of the folder's location.
     """
 
+    per_image: ClassVar[tuple[str, ...]] = ("paths", "values")
     paths: tuple[Path, ...]
     values: np.ndarray = field(compare=False)
     root: Path
@@ -36,23 +37,6 @@ class ValueList:
     list_sha256: str
     within: float = WITHIN
     notes: tuple[str, ...] = ()
-    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def head(self, count: int) -> ValueList:
-        """The first `count` images; its hash is made from the whole list's hash and `count`."""
-        if count >= len(self):
-            return self
-        sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
-        notes = (*self.notes, f"only the first {count} of {len(self)} images")
-        return replace(self, paths=self.paths[:count], values=self.values[:count], list_sha256=sha256, notes=notes)
-
-    def part(self, first: int, stop: int) -> ValueList:
-        """Some of the images, with absolute paths."""
-        paths = tuple(path.absolute() for path in self.paths[first:stop])
-        return replace(self, paths=paths, values=self.values[first:stop])
 
 
 def load_values(

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from matnet.datasets.scan import digest_lines, entries, first_few, image_size, text_lines
-from matnet.errors import DataError, FileFormatError, listing
+from matnet.datasets.base import DataSet
+from matnet.datasets.scan import digest_lines, image_size, mat_variable, require_files, require_size, text_lines
+from matnet.errors import DataError, listing
 from matnet.files import IMAGE_ERRORS
 
 VOC_CLASSES = (
@@ -63,12 +63,7 @@ class MatLabels:
 
     def read(self, path: Path) -> np.ndarray:
         """The classes of an image's pixels. Raises DataError for a file without labels, or with unknown numbers."""
-        from matnet.formats.mat import read_mat
-
-        try:
-            found = read_mat(path, [self.variable]).get(self.variable)
-        except FileFormatError as error:
-            raise DataError(str(error)) from None
+        found = mat_variable(path, self.variable)
         if not isinstance(found, np.ndarray) or found.ndim != 2 or not found.size or found.dtype.kind not in "iuf":
             raise DataError(f"{path}: has no matrix `{self.variable}` (the labels of an image)")
         numbers, places = np.unique(found, return_inverse=True)
@@ -82,7 +77,7 @@ class MatLabels:
 
 
 @dataclass(frozen=True)
-class SegmentationSet:
+class SegmentationSet(DataSet):
     """Images and the class of each pixel, in a fixed order.
 
     images, labels: files, one label image per image. class_names: the class of pixel value k. void: the value of
@@ -90,6 +85,8 @@ class SegmentationSet:
     the format of labels in MAT files; None for label images. beside: the second images, for networks with two inputs.
     """
 
+    per_image: ClassVar[tuple[str, ...]] = ("images", "labels", "beside")
+    lacking: ClassVar[str] = "with only void pixels"
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
     class_names: tuple[str, ...]
@@ -100,10 +97,6 @@ class SegmentationSet:
     notes: tuple[str, ...] = ()
     stored: MatLabels | None = None
     beside: tuple[Path, ...] = ()
-    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     def truth(self, index: int) -> np.ndarray:
         """The classes of an image's pixels, H x W uint8. Raises DataError for another kind of file."""
@@ -111,44 +104,10 @@ class SegmentationSet:
             return self.stored.read(self.labels[index])
         return read_labels(self.labels[index], len(self.class_names), self.void)
 
-    def check(self) -> SegmentationSet:
-        """Read every label image and every image's size. Raises DataError that lists unusable images.
-
-        Returns the data set, with a note on images without counted pixels. Takes a few milliseconds per image, and
-        finds errors before a network runs for hours.
-        """
-        faults, empty = [], []
-        for index, image in enumerate(self.images):
-            try:
-                truth = self.truth(index)
-                rows, columns = truth.shape
-                if (truth == self.void).all():
-                    empty.append(self.labels[index].name)
-                width, height = image_size(image)
-            except DataError as error:
-                faults.append(str(error))
-                continue
-            if (rows, columns) != (height, width):
-                faults.append(f"{self.labels[index]}: {columns} x {rows}, but its image is {width} x {height}")
-        if faults:
-            raise DataError(listing(f"{self.root}: unusable images of {self.name} ({len(faults)}):", faults))
-        if empty and len(empty) == len(self):
-            raise DataError(f"{self.root}: label images of {self.name} with only void pixels: all {len(self):,}")
-        note = f"images with only void pixels ({len(empty)}): {first_few(empty)}"
-        return replace(self, notes=(*self.notes, note)) if empty else self
-
-    def head(self, count: int) -> SegmentationSet:
-        """The first `count` images; its hash is made from the whole list's hash and `count`."""
-        if count >= len(self):
-            return self
-        sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
-        notes = (*self.notes, f"only the first {count} of {len(self)} images")
-        return replace(self.part(0, count), list_sha256=sha256, notes=notes)
-
-    def part(self, first: int, stop: int) -> SegmentationSet:
-        """Some of the images."""
-        images, labels, beside = (paths[first:stop] for paths in (self.images, self.labels, self.beside))
-        return replace(self, images=images, labels=labels, beside=beside)
+    def _unannotated(self, index: int) -> str:
+        truth = self.truth(index)
+        require_size(self.images[index], truth.shape, self.labels[index])
+        return self.labels[index].name if (truth == self.void).all() else ""
 
     def check_beside(self) -> None:
         """Check the sizes of the images in `beside`. Raises DataError that lists missing images and other sizes."""
@@ -159,12 +118,9 @@ class SegmentationSet:
         faults = []
         for path, second in zip(self.images, self.beside, strict=True):
             try:
-                (width, height), (columns, rows) = image_size(path), image_size(second)
+                require_size(path, image_size(second)[::-1], second)
             except DataError as error:
                 faults.append(str(error))
-                continue
-            if (width, height) != (columns, rows):
-                faults.append(f"{second}: {columns} x {rows}, but its image is {width} x {height}")
         if faults:
             raise DataError(listing(f"{self.root}: unusable images for the second input ({len(faults)}):", faults))
 
@@ -207,18 +163,10 @@ def load_voc(
     named = EDITION.fullmatch(home.name)
     edition = named[1] if named else year or ""
     names, notes = _split_names(home, edition, split, Path(sbd) if sbd is not None else None)
-    lists = [("JPEGImages", ".jpg"), ("SegmentationClass", ".png")]
-    present = [set(entries(home / kind)[0]) for kind, _ in lists]
-    missing = [
-        f"{kind}/{name}{ending}"
-        for name in names
-        for (kind, ending), found in zip(lists, present, strict=True)
-        if f"{name}{ending}" not in found
-    ]
-    if missing:
-        raise DataError(listing(f"{home}: files of the list that are missing ({len(missing)}):", missing))
     part = str(Path(split).stem)
-    images, labels = (tuple(home / kind / f"{name}{ending}" for name in names) for kind, ending in lists)
+    images = tuple(home / "JPEGImages" / f"{name}.jpg" for name in names)
+    labels = tuple(home / "SegmentationClass" / f"{name}.png" for name in names)
+    require_files(home, [*images, *labels])
     expected = COUNTS.get((edition, part))
     if expected is not None and len(names) != expected:
         notes.append(f"{len(names)} images; the part {part} of VOC {edition} has {expected}")

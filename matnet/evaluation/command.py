@@ -7,9 +7,9 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from matnet.arguments import add_sharing, positive
+from matnet.datasets.base import DataSet
 from matnet.errors import DataError
 from matnet.evaluation.detectors import LIMITS, detector_of
 from matnet.evaluation.record import Run
@@ -153,14 +153,11 @@ def require_data(options: argparse.Namespace, task: str) -> None:
         raise DataError(f"{task}: no network; give --model MODEL")
 
 
-def data_of(options: argparse.Namespace, task: str) -> Any:
-    """The data set of the options, limited by `--limit`."""
+def data_of(options: argparse.Namespace, task: str) -> DataSet:
+    """The data set of the options, limited by `--limit` and checked."""
     kind = TASKS[task]
-    found: Any = kind.load(options.data or embedded_data(), **{name: getattr(options, name) for name in kind.options})
-    found = found.head(options.limit) if "limit" in kind.options and options.limit else found
-    if task in ("segmentation", "edges"):
-        found = found.check()
-    return found
+    found = kind.load(options.data or embedded_data(), **{name: getattr(options, name) for name in kind.options})
+    return (found.head(options.limit) if "limit" in kind.options and options.limit else found).check()
 
 
 def refuse_idle_sizes(net: Network, options: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from matnet.evaluation.resume import Unfinished, Watch, keeping
 from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.tally import Tally, batches_left, described
 from matnet.evaluation.tasks import TASKS, Task
+from matnet.evaluation.tasks.base import Given
 from matnet.network import Network
 from matnet.outcomes import Outcome, Status
 
@@ -96,12 +97,12 @@ def planned(
 ) -> tuple[EvaluationConfig, Task]:
     """The configuration and the task for a network and a data set.
 
-    given: `classes`, `order`, `named`, `save` of `Task.made`. Raises what the task's `made` and `variable` raise.
+    given: the fields of Given. Raises what the task's `made` and `variable` raise.
     """
     kind = kind_of(data)
     variable = kind.variable(net, scores or kind.scored(net, data))
     preprocessing = kind.prepared(net, preprocessing, variable)
-    task = kind.made(net, data, preprocessing, variable, **given)
+    task = kind.made(net, data, preprocessing, variable, Given(**given))
     config = EvaluationConfig(
         preprocessing, variable, engine or EngineOptions(), decoders, beside=task.beside, feeds=task.feeds
     )

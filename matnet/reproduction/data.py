@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matnet.errors import MatnetError
 from matnet.reproduction.expected import OWN, Expected
@@ -75,16 +75,14 @@ class DataSets:
         )
 
     def _load(self, row: Expected) -> DataSet | Exception | None:
-        """The data set, whole or limited, or the exception raised by reading it."""
+        """The data set, whole or limited, and checked, or the exception raised by reading it."""
         try:
-            found: Any = self._found(row)
+            found = self._found(row)
             if found is not None and self.limit is not None:
                 found = found.head(self.limit)
-            if row.task in ("segmentation", "edges") and found is not None:
-                found = found.check()
+            return None if found is None else found.check()
         except (MatnetError, OSError) as error:
             return error
-        return found
 
     def _found(self, row: Expected) -> DataSet | None:
         from matnet.datasets import ImageList, load_imagenet, load_lfw, load_voc, load_voc_objects

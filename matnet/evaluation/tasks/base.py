@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from matnet.datasets.base import DataSet
 from matnet.errors import NetworkError
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import score_variable
@@ -17,7 +18,6 @@ from matnet.evaluation.tally import Counts
 from matnet.metrics import chance_of
 
 if TYPE_CHECKING:
-    from matnet.datasets.base import DataSet
     from matnet.images import Preprocessing
     from matnet.network import Network
     from matnet.tables import Table
@@ -27,15 +27,32 @@ FEWEST = 20
 SIGNIFICANT = 0.01
 """A figure is doubtful if its probability by chance is above this."""
 
+Data = TypeVar("Data", bound=DataSet)
+Counted = TypeVar("Counted", bound=Counts)
+Same = TypeVar("Same", bound="Task[Any, Any]")
+
 
 @dataclass(frozen=True)
-class Task(ABC):
-    """A data set and its scoring; `part` makes a task small enough to send to a worker.
+class Given:
+    """What is stated about a network's classes and results.
+
+    classes: the user's class order. order, named: those of the model card. save: a folder for predicted labels.
+    """
+
+    classes: str | Sequence[str] | None = None
+    order: str | None = None
+    named: Sequence[str] | None = None
+    save: Path | None = None
+
+
+@dataclass(frozen=True)
+class Task(ABC, Generic[Data, Counted]):
+    """A data set and its scoring, by its kind of data set and of counts; `part` makes a task small enough for a worker.
 
     data: the data set. first: the number of the first image, in a part.
     """
 
-    data: DataSet
+    data: Data
     first: int = 0
 
     name: ClassVar[str]
@@ -54,16 +71,15 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: str | Path, **given: Any) -> DataSet:
+    def load(cls, folder: str | Path, **given: Any) -> Data:
         """The data set in a folder or file; given: the task's options, None if left out."""
 
     @classmethod
     @abstractmethod
-    def made(cls, net: Network, data: Any, preprocessing: Preprocessing, variable: str, **given: Any) -> Task:
-        """The task of a data set for a network that scores `variable`.
-
-        given: `classes`: the user's class order. `order`, `named`: those of the model card. `save`: a folder.
-        """
+    def made(
+        cls, net: Network, data: Data, preprocessing: Preprocessing, variable: str, given: Given
+    ) -> Task[Data, Counted]:
+        """The task of a data set for a network that scores `variable`."""
 
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:
@@ -76,7 +92,7 @@ class Task(ABC):
         return preprocessing
 
     @classmethod
-    def scored(cls, net: Network, data: Any) -> str | None:
+    def scored(cls, net: Network, data: Data) -> str | None:
         """The variable for this data set, if the network has different ones for several data sets."""
         return None
 
@@ -85,10 +101,9 @@ class Task(ABC):
     def paths(self) -> Sequence[Path]:
         """The images, in the order of their numbers."""
 
-    def part(self, first: int, stop: int) -> Task:
+    def part(self: Same, first: int, stop: int) -> Same:
         """The same task over the images from number `first` to before `stop`, under absolute paths."""
-        data: Any = self.data
-        return replace(self, data=data.part(first - self.first, stop - self.first), first=first)
+        return replace(self, data=self.data.part(first - self.first, stop - self.first), first=first)
 
     @property
     def beside(self) -> tuple[str, ...]:
@@ -123,34 +138,34 @@ class Task(ABC):
         return "own size"
 
     @abstractmethod
-    def empty(self) -> Counts:
+    def empty(self) -> Counted:
         """The counts before the first image."""
 
     @abstractmethod
-    def counts_of(self, record: Any) -> Counts:
+    def counts_of(self, record: Any) -> Counted:
         """Counts from their record. Raises KeyError, TypeError or ValueError for anything else."""
 
     @abstractmethod
-    def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> Counts:
+    def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> Counted:
         """The counts of some images, from the scores N x ..., the image numbers, and the truths from `read`."""
 
-    def without_boxes(self, numbers: Sequence[int]) -> Counts:
+    def without_boxes(self, numbers: Sequence[int]) -> Counted:
         """The counts of images in which the network proposed no box; only detectors propose boxes."""
         raise NetworkError("a layer proposed no box for an image; only --task detection supports such networks")
 
     @abstractmethod
-    def result(self, counts: Any, common: dict[str, Any]) -> Run:
+    def result(self, counts: Counted, common: dict[str, Any]) -> Run:
         """The result; `common` holds the fields that all tasks share."""
 
-    def doubts(self, counts: Any) -> list[str]:
+    def doubts(self, counts: Counted) -> list[str]:
         """Reasons why the figures may be wrong, although no error occurred."""
         return []
 
-    def running(self, counts: Any) -> str:
+    def running(self, counts: Counted) -> str:
         """The figures so far as text; "" if there are none yet."""
         return ""
 
-    def brief(self, counts: Any) -> str:
+    def brief(self, counts: Counted) -> str:
         """As `running`, short enough for the progress bar."""
         return self.running(counts)
 

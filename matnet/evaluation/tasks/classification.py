@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,7 @@ from matnet.errors import NetworkError
 from matnet.evaluation.classes import align
 from matnet.evaluation.record import Evaluation, Run
 from matnet.evaluation.scores import no_map, scores_of_one_image
-from matnet.evaluation.tasks.base import Task, chance_doubt
+from matnet.evaluation.tasks.base import Given, Task, chance_doubt
 from matnet.metrics import TopK
 from matnet.tables import Column, Table
 
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(Task["ImageList", TopK]):
     """Labelled images; a label is an index of the network's classes."""
 
     name: ClassVar[str] = "classification"
     title: ClassVar[str] = "classification, errors in percent"
     data_set: ClassVar[str] = "ImageList"
     options: ClassVar[tuple[str, ...]] = ("root", "protocol", "crops", "classes", "limit")
-    data: ImageList
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> ImageList:
@@ -42,30 +41,14 @@ class Classification(Task):
 
     @classmethod
     def made(
-        cls, net: Network, data: ImageList, preprocessing: Preprocessing, variable: str, **given: Any
+        cls, net: Network, data: ImageList, preprocessing: Preprocessing, variable: str, given: Given
     ) -> Classification:
-        stated = {name: given.get(name) for name in ("classes", "order", "named")}
-        return cls.of(net, data, preprocessing, variable, **stated)
+        """The task, with labels aligned with the network's classes (see `matnet.evaluation.classes`).
 
-    @classmethod
-    def of(
-        cls,
-        net: Network,
-        images: ImageList,
-        preprocessing: Preprocessing,
-        variable: str,
-        *,
-        classes: str | Sequence[str] | None = None,
-        order: str | None = None,
-        named: Sequence[str] | None = None,
-    ) -> Classification:
-        """The task, with labels aligned with the network's classes.
-
-        classes: the user's class order. order, named: those of the model card (see `matnet.evaluation.classes`).
         Raises DataError if labels do not fit the classes, NetworkError for score maps.
         """
         outputs = scores_of_one_image(net, variable, preprocessing)
-        return cls(align(net, images, outputs, classes, order, named, variable))
+        return cls(align(net, data, outputs, given.classes, given.order, given.named, variable))
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -74,12 +57,6 @@ class Classification(Task):
     @property
     def identity(self) -> dict[str, str]:
         return {**super().identity, "labels": hashlib.sha256(self.data.labels.tobytes()).hexdigest()}
-
-    def part(self, first: int, stop: int) -> Classification:
-        places = slice(first - self.first, stop - self.first)
-        paths = tuple(path.absolute() for path in self.data.paths[places])
-        images = replace(self.data, paths=paths, labels=self.data.labels[places], class_names=None)
-        return Classification(images, first)
 
     def empty(self) -> TopK:
         return TopK()

@@ -23,7 +23,7 @@ from matnet.evaluation.detectors import (
     with_background,
 )
 from matnet.evaluation.record import Run
-from matnet.evaluation.tasks.base import FEWEST, Task
+from matnet.evaluation.tasks.base import FEWEST, Given, Task
 from matnet.metrics import NEITHER, RIGHT, AveragePrecision, matched_detections
 from matnet.tables import Column, Table
 
@@ -90,7 +90,7 @@ class DetectionCounts:
 
 
 @dataclass(frozen=True)
-class Detection(Task):
+class Detection(Task["DetectionSet", DetectionCounts]):
     """Images, their objects and proposed boxes.
 
     detector: the network's inputs and outputs. order: the index in the data set of each class of the network, -1 for
@@ -103,7 +103,6 @@ class Detection(Task):
     own_size: ClassVar[bool] = True
     protocol: ClassVar[str] = "VOC's average precision, overlap of 0.5"
     options: ClassVar[tuple[str, ...]] = ("year", "split", "proposals", "classes", "limit", "protocol")
-    data: DetectionSet
     detector: Detector | None = None
     order: tuple[int, ...] | None = None
     doubt: str = ""
@@ -121,7 +120,7 @@ class Detection(Task):
 
     @classmethod
     def made(
-        cls, net: Network, data: DetectionSet, preprocessing: Preprocessing, variable: str, **given: Any
+        cls, net: Network, data: DetectionSet, preprocessing: Preprocessing, variable: str, given: Given
     ) -> Detection:
         """Raises NetworkError for a network that is not a detector, DataError if proposals are needed but missing or
         if the network's classes are not those of the data set, EngineError if COCO's evaluation lacks pycocotools.
@@ -134,9 +133,9 @@ class Detection(Task):
                 f"{net.source}: needs proposed boxes as input {detector.boxes!r}; give those of selective search with "
                 f"{in_words('proposals=FILE', '--proposals FILE')}"
             )
-        names = stated_names(net, given.get("classes"))[0] or given.get("named") or ()
+        names = stated_names(net, given.classes)[0] or given.named or ()
         doubt = ""
-        if not names and given.get("order") != "voc21":
+        if not names and given.order != "voc21":
             doubt = order_unstated()
         count = scored_classes(net, detector, preprocessing.channels)
         return cls(data, detector=detector, order=order_of(net, detector, data, names, count), doubt=doubt)

@@ -13,7 +13,7 @@ from matnet.errors import DataError, FileFormatError, NetworkError
 from matnet.evaluation.boundaries import THRESHOLDS, best_f, boundary_counts, f_measure, rates, suppressed
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import another_variable
-from matnet.evaluation.tasks.base import Task
+from matnet.evaluation.tasks.base import Given, Task
 from matnet.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class EdgeCounts:
 
 
 @dataclass(frozen=True)
-class Edges(Task):
+class Edges(Task["EdgeSet", EdgeCounts]):
     """Images and their human boundary annotations."""
 
     name: ClassVar[str] = "edges"
@@ -70,7 +70,6 @@ class Edges(Task):
     own_size: ClassVar[bool] = True
     protocol: ClassVar[str] = "BSDS500's boundaries, matched within 0.0075 of the diagonal"
     options: ClassVar[tuple[str, ...]] = ("split", "limit")
-    data: EdgeSet
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> EdgeSet:
@@ -79,7 +78,7 @@ class Edges(Task):
         return load_bsds(folder, given.get("split") or "test")
 
     @classmethod
-    def made(cls, net: Network, data: EdgeSet, preprocessing: Preprocessing, variable: str, **given: Any) -> Edges:
+    def made(cls, net: Network, data: EdgeSet, preprocessing: Preprocessing, variable: str, given: Given) -> Edges:
         return cls(data)
 
     @staticmethod

@@ -16,7 +16,7 @@ from matnet.errors import DataError, NetworkError, in_words, listing
 from matnet.evaluation.classes import stated_names
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import another_variable, scores_of_one_image
-from matnet.evaluation.tasks.base import FEWEST, Task
+from matnet.evaluation.tasks.base import FEWEST, Given, Task
 from matnet.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -66,14 +66,13 @@ class EstimateCounts:
 
 
 @dataclass(frozen=True)
-class Regression(Task):
+class Regression(Task["ValueList", EstimateCounts]):
     """Images and a value for each. bins: the value of each output; None if the single output is the value."""
 
     name: ClassVar[str] = "regression"
     title: ClassVar[str] = "regression, absolute errors in the unit of the values"
     data_set: ClassVar[str] = "ValueList"
     options: ClassVar[tuple[str, ...]] = ("root", "protocol", "crops", "classes", "limit", "within")
-    data: ValueList
     bins: tuple[float, ...] | None = None
 
     @classmethod
@@ -84,12 +83,11 @@ class Regression(Task):
 
     @classmethod
     def made(
-        cls, net: Network, data: ValueList, preprocessing: Preprocessing, variable: str, **given: Any
+        cls, net: Network, data: ValueList, preprocessing: Preprocessing, variable: str, given: Given
     ) -> Regression:
         """The task of a network with one output, or with bins and their values as class names.
 
-        given: `classes`: the user's class names. `named`: those of the model card. Raises DataError for several outputs
-        without known values, NetworkError for score maps.
+        Raises DataError for several outputs without known values, NetworkError for score maps.
         """
         try:
             outputs = scores_of_one_image(net, variable, preprocessing)
@@ -98,9 +96,9 @@ class Regression(Task):
                 f"{net.source}: {variable!r} is a map; regression needs one number, or one score per bin: "
                 f"{another_variable()}"
             ) from None
-        if outputs == 1 and given.get("classes") is None:
+        if outputs == 1 and given.classes is None:
             return cls(data)
-        names = stated_names(net, given.get("classes"))[0] or given.get("named") or ()
+        names = stated_names(net, given.classes)[0] or given.named or ()
         if not names and outputs is None:
             return cls(data)
         return cls(data, bins=_bins(names, outputs, f"{net.source}: {variable!r}"))

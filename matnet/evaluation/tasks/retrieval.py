@@ -12,7 +12,7 @@ import numpy as np
 
 from matnet.errors import NetworkError
 from matnet.evaluation.record import Run
-from matnet.evaluation.tasks.base import FEWEST, Task
+from matnet.evaluation.tasks.base import FEWEST, Given, Task
 from matnet.metrics import ranked_precision
 from matnet.tables import Column, Table
 
@@ -58,14 +58,13 @@ class DescriptorCounts:
 
 
 @dataclass(frozen=True)
-class Retrieval(Task):
+class Retrieval(Task["RetrievalSet", DescriptorCounts]):
     """The images of a database and the queries. bits: whether sigmoid outputs are compared as bits."""
 
     name: ClassVar[str] = "retrieval"
     title: ClassVar[str] = "retrieval, mean average precision in percent"
     data_set: ClassVar[str] = "RetrievalSet"
     options: ClassVar[tuple[str, ...]] = ("protocol", "limit")
-    data: RetrievalSet
     bits: bool = False
 
     @classmethod
@@ -76,7 +75,7 @@ class Retrieval(Task):
 
     @classmethod
     def made(
-        cls, net: Network, data: RetrievalSet, preprocessing: Preprocessing, variable: str, **given: Any
+        cls, net: Network, data: RetrievalSet, preprocessing: Preprocessing, variable: str, given: Given
     ) -> Retrieval:
         """Compares bits if the variable is the output of a sigmoid layer, otherwise values."""
         inference = net.for_inference()

@@ -14,7 +14,7 @@ from matnet.evaluation.classes import order_unstated, stated_names
 from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import another_variable
-from matnet.evaluation.tasks.base import Task, chance_doubt
+from matnet.evaluation.tasks.base import Given, Task, chance_doubt
 from matnet.files import check_outputs, make_folder
 from matnet.kinds import IMAGE
 from matnet.metrics import ConfusionMatrix
@@ -77,7 +77,7 @@ class PixelCounts:
 
 
 @dataclass(frozen=True)
-class Segmentation(Task):
+class Segmentation(Task["SegmentationSet", PixelCounts]):
     """Images and the class of each pixel.
 
     order: the index in the data set of each class of the network; None if they agree. save: a folder for the predicted
@@ -91,7 +91,6 @@ class Segmentation(Task):
     own_size: ClassVar[bool] = True
     protocol: ClassVar[str] = PROTOCOL
     options: ClassVar[tuple[str, ...]] = ("year", "split", "sbd", "kind", "save", "classes", "limit")
-    data: SegmentationSet
     order: np.ndarray | None = field(default=None, compare=False)
     save: Path | None = None
     doubt: str = ""
@@ -105,38 +104,24 @@ class Segmentation(Task):
 
     @classmethod
     def made(
-        cls, net: Network, data: SegmentationSet, preprocessing: Preprocessing, variable: str, **given: Any
+        cls, net: Network, data: SegmentationSet, preprocessing: Preprocessing, variable: str, given: Given
     ) -> Segmentation:
-        return cls.of(net, data, **{name: given.get(name) for name in ("classes", "order", "named", "save")})
-
-    @classmethod
-    def of(
-        cls,
-        net: Network,
-        images: SegmentationSet,
-        *,
-        classes: str | Sequence[str] | None = None,
-        order: str | None = None,
-        named: Sequence[str] | None = None,
-        save: Path | None = None,
-    ) -> Segmentation:
-        """The task, with the network's classes aligned with the data set's by name; order, named: of the model card.
+        """The task, with the network's classes aligned with the data set's by name.
 
         Raises DataError if the network's classes are not those of the data set. Creates the folder `save` if necessary.
         """
-        names = stated_names(net, classes)[0]
-        if not names and named is not None and len(named) == len(images.class_names):
-            names = named
-        doubt = ""
-        in_card = order == VOC21 or all(name in (order or "") for name in images.class_names)
-        if not names and not in_card:
-            doubt = order_unstated()
+        names = stated_names(net, given.classes)[0]
+        if not names and given.named is not None and len(given.named) == len(data.class_names):
+            names = given.named
+        in_card = given.order == VOC21 or all(name in (given.order or "") for name in data.class_names)
+        doubt = "" if names or in_card else order_unstated()
+        save = None if given.save is None else given.save.absolute()  # workers have other folders
         if save is not None:
             make_folder(save)
-            written = ((save / f"{image.stem}.png", IMAGE) for image in images.images)
-            check_outputs(written, [*images.images, *images.labels])
-        order_of = class_order(names, images.class_names)
-        return cls(images, order=order_of, save=save, doubt=doubt, inputs=_two_inputs(net, images))
+            written = ((save / f"{image.stem}.png", IMAGE) for image in data.images)
+            check_outputs(written, [*data.images, *data.labels])
+        order = class_order(names, data.class_names)
+        return cls(data, order=order, save=save, doubt=doubt, inputs=_two_inputs(net, data))
 
     @classmethod
     def scored(cls, net: Network, data: SegmentationSet) -> str | None:
@@ -152,15 +137,6 @@ class Segmentation(Task):
         order = "as the data set" if self.order is None else " ".join(map(str, self.order.tolist()))
         second = {"inputs": f"{', '.join(self.inputs)}, less {HHA_MEAN}"} if self.inputs else {}
         return {**super().identity, "order of classes": order, "saved labels": str(self.save or ""), **second}
-
-    def part(self, first: int, stop: int) -> Segmentation:
-        some = self.data.part(first - self.first, stop - self.first)
-        images, labels, beside = (
-            tuple(path.absolute() for path in paths) for paths in (some.images, some.labels, some.beside)
-        )
-        data = replace(some, images=images, labels=labels, beside=beside)
-        save = None if self.save is None else self.save.absolute()
-        return replace(self, data=data, first=first, save=save)
 
     @property
     def feeds(self) -> tuple[str, ...]:

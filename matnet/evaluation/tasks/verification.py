@@ -14,7 +14,7 @@ import numpy as np
 from matnet.errors import NetworkError
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import another_variable
-from matnet.evaluation.tasks.base import Task, chance_doubt
+from matnet.evaluation.tasks.base import Given, Task, chance_doubt
 from matnet.ops.convolution import Conv
 from matnet.tables import Column, Table
 
@@ -110,7 +110,7 @@ def _complete(
 
 
 @dataclass(frozen=True)
-class Verification(Task):
+class Verification(Task["PairSet", PairCounts]):
     """Pairs of images; each image goes through the network once.
 
     faces: the images, in the order of the pairs. index: the images of each pair; None in a part.
@@ -121,7 +121,6 @@ class Verification(Task):
     data_set: ClassVar[str] = "PairSet"
     protocol: ClassVar[str] = PROTOCOL
     options: ClassVar[tuple[str, ...]] = ("pairs", "crops")
-    data: PairSet
     faces: tuple[Path, ...] = ()
     index: PairIndex | None = field(default=None, compare=False)
 
@@ -133,16 +132,11 @@ class Verification(Task):
 
     @classmethod
     def made(
-        cls, net: Network, data: PairSet, preprocessing: Preprocessing, variable: str, **given: Any
+        cls, net: Network, data: PairSet, preprocessing: Preprocessing, variable: str, given: Given
     ) -> Verification:
-        return cls.of(data)
-
-    @classmethod
-    def of(cls, pairs: PairSet) -> Verification:
-        """The task of a set of pairs."""
-        numbers = {path: number for number, path in enumerate(pairs.images)}
-        first, second = (np.array([numbers[pair[side]] for pair in pairs.pairs]) for side in (0, 1))
-        return cls(pairs, faces=pairs.images, index=PairIndex(first, second))
+        numbers = {path: number for number, path in enumerate(data.images)}
+        first, second = (np.array([numbers[pair[side]] for pair in data.pairs]) for side in (0, 1))
+        return cls(data, faces=data.images, index=PairIndex(first, second))
 
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:
