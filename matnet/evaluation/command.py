@@ -7,9 +7,9 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matnet.arguments import add_sharing, positive
-from matnet.datasets.base import DataSet
 from matnet.errors import DataError
 from matnet.evaluation.detectors import LIMITS, detector_of
 from matnet.evaluation.record import Run
@@ -21,6 +21,9 @@ from matnet.network import Network
 from matnet.outcomes import ExitStatus, Outcome, Status
 from matnet.stated_options import refuse_idle
 from matnet.zoo import UnknownModelError, card_of, find_card
+
+if TYPE_CHECKING:
+    from matnet.datasets.base import DataSet
 
 OPTIONS = tuple(dict.fromkeys(name for kind in TASKS.values() for name in kind.options))
 """Options of some tasks only."""

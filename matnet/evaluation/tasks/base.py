@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from matnet.datasets.base import DataSet
 from matnet.errors import NetworkError
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import score_variable
@@ -18,6 +17,7 @@ from matnet.evaluation.tally import Counts
 from matnet.metrics import chance_of
 
 if TYPE_CHECKING:
+    from matnet.datasets.base import DataSet
     from matnet.images import Preprocessing
     from matnet.network import Network
     from matnet.tables import Table
@@ -27,7 +27,7 @@ FEWEST = 20
 SIGNIFICANT = 0.01
 """A figure is doubtful if its probability by chance is above this."""
 
-Data = TypeVar("Data", bound=DataSet)
+Data = TypeVar("Data", bound="DataSet")
 Counted = TypeVar("Counted", bound=Counts)
 Same = TypeVar("Same", bound="Task[Any, Any]")
 
