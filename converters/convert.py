@@ -136,9 +136,7 @@ def _describe(builder: Builder, net_def: NetDef, image: str | None, mean: np.nda
         source = next(layer.params for layer in net_def.data_layers if blob in layer.tops)
         net.meta["normalization"] = normalization_struct(net, source, shape, options, mean)
     elif options.mean is not None or options.mean_values is not None:
-        raise NetworkError(
-            f"{net_def.path}: a mean is given, but no image input has a known size and 1 or 3 channels"
-        )
+        raise NetworkError(f"{net_def.path}: a mean is given, but no image input has a known size and 1 or 3 channels")
     classes = classes_struct(net, options, net.infer_shapes(net.input_shapes, partial=True))
     if classes is not None:
         net.meta["classes"] = classes

@@ -142,10 +142,7 @@ def _border(full: tuple[int, ...], size: tuple[int, int]) -> dict[str, np.ndarra
             "border": row([max(height - size[0], width - size[1])]),
             "cropSize": row([min(size[0] / height, size[1] / width)]),
         }
-    return {
-        "border": row([height - size[0], width - size[1]]),
-        "cropSize": row([size[0] / height, size[1] / width]),
-    }
+    return {"border": row([height - size[0], width - size[1]]), "cropSize": row([size[0] / height, size[1] / width])}
 
 
 # -- classes ----------------------------------------------------------------------------------------

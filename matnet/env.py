@@ -28,8 +28,7 @@ GPU = ("cupy-cuda13x", "cupy-cuda12x", "cupy", "nvidia-cudnn-frontend", "nvidia-
 
 def parser() -> argparse.ArgumentParser:
     command = command_parser(
-        "env",
-        description="Print the versions, engines, devices and folders that a bug report needs.",
+        "env", description="Print the versions, engines, devices and folders that a bug report needs."
     )
     command.add_argument("--json", action="store_true", help="print them as JSON")
     return command

@@ -126,9 +126,7 @@ def _check_kind(target: Path, kind: str) -> None:
         except OSError as error:
             raise FileFormatError(f"{target}: exists and cannot be read: {error.strerror or error}") from None
         if found not in (kind, EMPTY):
-            raise FileFormatError(
-                f"{target}: exists and is {found}, not {kind}; give another name or remove it first"
-            )
+            raise FileFormatError(f"{target}: exists and is {found}, not {kind}; give another name or remove it first")
 
 
 def _check_target(target: Path) -> None:

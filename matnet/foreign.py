@@ -56,10 +56,7 @@ def _advice(kind: str) -> str:
         LFS_POINTER: ", not the file itself; run `git lfs pull` in its clone",
         NPZ: f", not a network; to run a network on arrays: {arrays}",
         NPY: f", not a network; to run a network on an array: {arrays}",
-        **{
-            foreign: f"; {READS}"
-            for foreign in (PYTORCH, PICKLE, KERAS, TENSORFLOW, TFLITE, SAFETENSORS, MXNET, PDF)
-        },
+        **{foreign: f"; {READS}" for foreign in (PYTORCH, PICKLE, KERAS, TENSORFLOW, TFLITE, SAFETENSORS, MXNET, PDF)},
     }
     return known.get(kind, "")
 

@@ -272,9 +272,7 @@ class Network(Edited):
 
         return classify(self, images, top, **options)
 
-    def detect(
-        self, images: Any, least: float = 0.5, top: int | None = None, **options: Any
-    ) -> list[ImageDetections]:
+    def detect(self, images: Any, least: float = 0.5, top: int | None = None, **options: Any) -> list[ImageDetections]:
         """The objects in each image with a score of at least `least` (0..1), at most `top` of them, best first.
 
         For detectors such as Faster R-CNN, SSD and YOLO. images and options: as for `classify`, except batch_size and

@@ -20,9 +20,7 @@ def seeded(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
     return (scale * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
 
 
-def run(
-    op: Op, *inputs: np.ndarray, params: Sequence[np.ndarray] = (), exact_shapes: bool = True
-) -> list[np.ndarray]:
+def run(op: Op, *inputs: np.ndarray, params: Sequence[np.ndarray] = (), exact_shapes: bool = True) -> list[np.ndarray]:
     """The outputs of `op`, after checking what every op owes its caller.
 
     Inputs stay as they were; a device gives the same; outputs are float32, C-contiguous, of four axes and of

@@ -142,8 +142,7 @@ CASES: list[OpCase] = [
     OpCase(ext.DenseCRF(wtGauss=3, xGauss=2, yGauss=3, iterations=2), [(2, 4, 5, 6), LARGE]),
     OpCase(ext.DenseCRF(wtGauss=3, xGauss=2, yGauss=3, iterations=2, output="log"), [(2, 4, 5, 6), LARGE]),
     OpCase(
-        ext.DetectionOutput(numClasses=2, confidenceThreshold=0.6, keepTopK=2),
-        [(3, 12, 1, 1), (3, 6, 1, 1), PRIORS],
+        ext.DetectionOutput(numClasses=2, confidenceThreshold=0.6, keepTopK=2), [(3, 12, 1, 1), (3, 6, 1, 1), PRIORS]
     ),
     OpCase(
         ext.DetectionOutput(numClasses=2, confidenceThreshold=0.6, objectnessScore=0.2),

@@ -49,8 +49,7 @@ def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [(["--peers", "caffe"], "unknown peer 'caffe'"), (["--rounds", "0"], "must be at least 1")],
+    ("options", "message"), [(["--peers", "caffe"], "unknown peer 'caffe'"), (["--rounds", "0"], "must be at least 1")]
 )
 def test_wrong_options(options: list[str], message: str) -> None:
     with pytest.raises(MatnetError, match=message):

@@ -286,9 +286,7 @@ def test_a_full_size_that_the_input_does_not_fit_into_is_refused(capsys: pytest.
     assert_line(capsys.readouterr().err, "--full-image-size", "200x60", "115x115")
 
 
-def test_ignored_properties_are_no_part_of_stock_matconvnet(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ignored_properties_are_no_part_of_stock_matconvnet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = Network(source=Source(tmp_path / "first.mat", "dagnn"))
     net.add(Layer("r", ReLU(), ["data"], ["x"], extra={"block": {"extraProperty": np.ones((1, 1))}}))
     matnet.save(net, tmp_path / "first.mat", format="dagnn")

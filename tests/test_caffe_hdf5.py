@@ -51,8 +51,7 @@ def test_bad_hdf5_files(tmp_path: Path, name: str, value: object, fragment: str)
 def test_an_hdf5_file_that_claims_more_than_it_holds(tmp_path: Path) -> None:
     file = tmp_path / "net.caffemodel.h5"
     with h5py.File(file, "w") as out:
-        out.create_dataset("data/conv1/0", (1 << 20, 1 << 20), np.float32, chunks=(64, 64),
-                           compression="gzip")
+        out.create_dataset("data/conv1/0", (1 << 20, 1 << 20), np.float32, chunks=(64, 64), compression="gzip")
     with pytest.raises(FileFormatError, match=r"\[1048576, 1048576\] values"):
         read_weights(file)
 

@@ -130,8 +130,7 @@ def test_an_input_changed_in_place(tmp_path: Path) -> None:
 
 
 def test_outputs_are_what_nobody_reads(tmp_path: Path) -> None:
-    found = net(tmp_path, chain("s Slice x > z b a", "r ReLU b > r", "l SoftmaxWithLoss a >",
-                                "q Silence r >"))
+    found = net(tmp_path, chain("s Slice x > z b a", "r ReLU b > r", "l SoftmaxWithLoss a >", "q Silence r >"))
     assert found.outputs == ["z"]
     assert found.layers[2].tops == ()
 
@@ -241,17 +240,14 @@ def test_a_caffemodels_layers_are_set_to_the_test_phase(tmp_path: Path) -> None:
      "force_gray: true }", {"a": (1, 1, 7, 7)}),
 ])
 def test_what_data_layers_bring(tmp_path: Path, layer: str, expected: dict[str, Any]) -> None:
-    found = net(tmp_path,
-                f"layer {{ name: 'd' {layer} }} layer {{ name: 'r' type: 'ReLU' bottom: 'a' top: 'y' }}")
+    found = net(tmp_path, f"layer {{ name: 'd' {layer} }} layer {{ name: 'r' type: 'ReLU' bottom: 'a' top: 'y' }}")
     assert found.inputs == expected
-    assert ([layer.name for layer in found.data_layers], [layer.name for layer in found.layers]) == (["d"],
-                                                                                                     ["r"])
+    assert ([layer.name for layer in found.data_layers], [layer.name for layer in found.layers]) == (["d"], ["r"])
     assert any("becomes inputs: a (" in note for note in found.notes) is ("'Input'" not in layer)
 
 
 def test_a_parameter_layer_is_no_data_layer(tmp_path: Path) -> None:
-    found = net(tmp_path,
-                "layer { name: 'p' type: 'Parameter' top: 'w' parameter_param { shape { dim: 3 } } }")
+    found = net(tmp_path, "layer { name: 'p' type: 'Parameter' top: 'w' parameter_param { shape { dim: 3 } } }")
     assert (found.inputs, [layer.name for layer in found.layers]) == ({}, ["p"])
 
 

@@ -156,8 +156,7 @@ def test_lenient_keeps_what_it_does_not_know() -> None:
     assert relu.get("name") == "y"
     assert relu.unknown() == ["odd"] and relu.get("odd")[:2] == ["BEST", "good"]
     assert relu.get("odd")[2].get("deep") == [-1.5, 16]
-    assert (relu.get("relu_param").get("negative_slope"), relu.get("relu_param").get("engine")) == (0.25,
-                                                                                                    "CUDNN")
+    assert (relu.get("relu_param").get("negative_slope"), relu.get("relu_param").get("engine")) == (0.25, "CUDNN")
 
 
 def test_fields_of_an_unknown_layer_type_are_no_mistakes() -> None:
@@ -203,8 +202,7 @@ def test_the_forks_layers(text: str, path: str, expected: object) -> None:
 
 
 def test_both_generations_in_one_file() -> None:
-    with pytest.raises(FileFormatError,
-                       match=r"`layer` \(line 2, column 1\) and `layers` \(line 1, column 1\)"):
+    with pytest.raises(FileFormatError, match=r"`layer` \(line 2, column 1\) and `layers` \(line 1, column 1\)"):
         parse("layers { name: 'old' type: RELU }\nlayer { name: 'new' type: 'ReLU' }")
 
 

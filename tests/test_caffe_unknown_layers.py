@@ -166,11 +166,7 @@ layers { name: "n" type: POOLING3D bottom: "c" top: "n" }""")
         matnet.convert_caffe(path, lenient=True)
 
 
-PARAMS = {
-    "ReLU": "",
-    "Pooling": "pooling_param { kernel_size: 2 }",
-    "Permute": "permute_param { order: 1 }",
-}
+PARAMS = {"ReLU": "", "Pooling": "pooling_param { kernel_size: 2 }", "Permute": "permute_param { order: 1 }"}
 
 
 @pytest.mark.parametrize("kind", PARAMS)

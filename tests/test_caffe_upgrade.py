@@ -108,8 +108,7 @@ def test_v0_fields(type: str, given: str, path: str, expected: object) -> None:
 def test_v0_names_and_learning_rates() -> None:
     layer = upgraded(v0("conv", "blobs_lr: 1 blobs_lr: 2 weight_decay: 0.5"))[0][-1]
     assert [layer.get(name) for name in ("name", "bottom", "top")] == ["l", ["a"], ["b"]]
-    assert [(spec.get("lr_mult"), spec.get("decay_mult")) for spec in layer.get("param")] == [(1, 0.5),
-                                                                                              (2, 1)]
+    assert [(spec.get("lr_mult"), spec.get("decay_mult")) for spec in layer.get("param")] == [(1, 0.5), (2, 1)]
 
 
 def test_a_v0_field_without_meaning_is_dropped_with_a_note() -> None:

@@ -67,8 +67,7 @@ def test_shapes_of_some_nets(case: str, expected: dict[str, list[tuple[int, ...]
         convolution = net.layers[0].params.get("convolution_param")
         channels = net.inputs["data"][1]  # type: ignore[index]
         outputs, group = convolution.get("num_output"), convolution.get("group")
-        first = (channels, outputs // group) if net.layers[0].type == "Deconvolution" else (
-            outputs, channels // group)
+        first = (channels, outputs // group) if net.layers[0].type == "Deconvolution" else (outputs, channels // group)
         assert [found.shape[:2] for found in net.layers[0].blobs[:1]] == [first]
     else:
         assert shapes(net) == expected
@@ -196,8 +195,7 @@ def test_all_layers_without_weights_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_layer_that_is_there_without_blobs(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError,
-                       match=r"'c' .*no weights.*2 blobs"):
+    with pytest.raises(FileFormatError, match=r"'c' .*no weights.*2 blobs"):
         attached(tmp_path, TEXT, {**ALL, "c": []})
 
 
@@ -237,8 +235,7 @@ def test_sharing_between_shapes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("stored", "complete"), [({"1": 9}, True), ({}, False), ({"0": 81, "1": 9}, True)])
-def test_hdf5_stores_shared_blobs_with_their_owner(tmp_path: Path, stored: dict[str, int],
-                                                   complete: bool) -> None:
+def test_hdf5_stores_shared_blobs_with_their_owner(tmp_path: Path, stored: dict[str, int], complete: bool) -> None:
     (tmp_path / "net.prototxt").write_text(SIAMESE % "")
     with h5py.File(tmp_path / "net.caffemodel.h5", "w") as out:
         out["data/a/0"], out["data/a/1"] = floats(9, 9), floats(9)
@@ -269,8 +266,7 @@ def test_written_and_read_again(case: str, tmp_path: Path) -> None:
     write_prototxt(tmp_path / "again.prototxt", net)
     arrays = {layer.name: [found.data for found in layer.blobs] for layer in net.layers if layer.blobs}
     write_caffemodel(tmp_path / "again.caffemodel", net, arrays)
-    for again in (read_prototxt(tmp_path / "again.prototxt"),
-                  net_from_caffemodel(tmp_path / "again.caffemodel")):
+    for again in (read_prototxt(tmp_path / "again.prototxt"), net_from_caffemodel(tmp_path / "again.caffemodel")):
         assert (again.inputs, again.outputs) == (net.inputs, net.outputs)
         assert [wiring(layer) for layer in again.layers] == [wiring(layer) for layer in net.layers]
         attach_weights(again, read_weights(tmp_path / "again.caffemodel"))
@@ -318,8 +314,7 @@ def test_real_files(real_data: Path, folder: str, prototxt: str, caffemodel: str
     assert net.outputs == outputs
     count = sum(found.data.size for layer in net.layers for found in layer.blobs)
     assert parameters is None or count == parameters
-    assert all(layer.blobs for layer in net.layers if layer.type in ("Convolution", "InnerProduct",
-                                                                     "BatchNorm"))
+    assert all(layer.blobs for layer in net.layers if layer.type in ("Convolution", "InnerProduct", "BatchNorm"))
 
 
 def test_a_real_mean_file(real_data: Path) -> None:

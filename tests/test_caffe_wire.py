@@ -110,8 +110,7 @@ GROUPS = varint(90 * 8 + 3) + number(1, 5) + varint(91 * 8 + 3) + varint(91 * 8 
         "raw_double", "unknown_fields", "groups"])
 def test_every_encoding_of_one_blob(tmp_path: Path, content: bytes) -> None:
     found = only_blob(tmp_path, content)
-    assert (found.shape, found.legacy, found.data.dtype, found.data.flags.writeable) == ((2, 3), False, "f4",
-                                                                                         False)
+    assert (found.shape, found.legacy, found.data.dtype, found.data.flags.writeable) == ((2, 3), False, "f4", False)
     np.testing.assert_array_equal(found.data, VALUES.reshape(2, 3))
 
 
@@ -351,8 +350,7 @@ MEAN = np.arange(3 * 4 * 5, dtype=np.float32).reshape(3, 4, 5)
 def test_mean_files(tmp_path: Path) -> None:
     file = tmp_path / "mean.binaryproto"
     legacy = number(1, 1) + number(2, 3) + number(3, 4) + number(4, 5)
-    for content in (legacy + part(5, MEAN.tobytes()), blob(MEAN.tobytes(), 3, 4, 5),
-                    blob(MEAN.tobytes(), 1, 3, 4, 5)):
+    for content in (legacy + part(5, MEAN.tobytes()), blob(MEAN.tobytes(), 3, 4, 5), blob(MEAN.tobytes(), 1, 3, 4, 5)):
         file.write_bytes(content)
         np.testing.assert_array_equal(read_mean(file), MEAN)
     for array in (MEAN, MEAN[None], MEAN.astype(">f8"), np.asfortranarray(MEAN), MEAN.astype(np.uint8)):

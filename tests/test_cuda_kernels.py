@@ -64,9 +64,7 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("type_name", TYPES)
 @pytest.mark.parametrize("name", CASES)
-def test_kernel(
-    name: str, type_name: str, setting: str, processor: Processor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernel(name: str, type_name: str, setting: str, processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
     use(setting, monkeypatch)
     case = CASES[name](TYPES[type_name])
     for item in case.launches:
@@ -129,9 +127,7 @@ def test_boxes_that_are_no_numbers_are_reported(processor: Processor) -> None:
     np.testing.assert_array_equal(fault, 1)
 
 
-def test_a_barrier_that_not_all_threads_reach_is_found(
-    processor: Processor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_barrier_that_not_all_threads_reach_is_found(processor: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in itself: 16 of 32 threads come to the barrier."""
     text = "template <typename I> __global__ void parted(I count) { if ((I)threadIdx.x < count) __syncthreads(); }"
     monkeypatch.setattr(cuda_on_cpu, "source", lambda program: text)

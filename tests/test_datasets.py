@@ -45,16 +45,7 @@ def relative(images: ImageList) -> list[str]:
 
 
 def test_class_folders_are_sorted_and_read_to_the_bottom(tmp_path: Path) -> None:
-    tree(
-        tmp_path,
-        "b/2.PNG",
-        "b/deep/er/1.jpeg",
-        "a/x.JPEG",
-        "a/notes.txt",
-        "a/.hidden.png",
-        ".git/z.png",
-        "top.png",
-    )
+    tree(tmp_path, "b/2.PNG", "b/deep/er/1.jpeg", "a/x.JPEG", "a/notes.txt", "a/.hidden.png", ".git/z.png", "top.png")
     images = ImageList.load(tmp_path)
     assert relative(images) == ["a/x.JPEG", "b/2.PNG", "b/deep/er/1.jpeg"]
     np.testing.assert_array_equal(images.labels, [0, 1, 1])
@@ -148,10 +139,7 @@ def test_class_folders_win_over_a_list_and_say_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "a.png 0\nb.png zero\nwhat\n",
-            r"not 'path label'.* \(2\):\n  line 2: b.png zero\n  line 3: what",
-        ),
+        ("a.png 0\nb.png zero\nwhat\n", r"not 'path label'.* \(2\):\n  line 2: b.png zero\n  line 3: what"),
         ("a.png 0\nc.png 1\nd.png 1\n", r"2 of 3 images are missing.*\n  .*c.png\n  .*d.png"),
         ("a.png 0\na.png 1\n", r"listed with two labels \(1\):\n  .*a.png: 0 and 1"),
         ("a.png -1\n", "labels start at 0"),
@@ -220,10 +208,7 @@ def test_exact_names_come_first(tmp_path: Path) -> None:
         ),
         (["crane", "tench"], r"crane: could be any of classes 3 \(n02012849\), 4 \(n03126707\)"),
         (["tench", "Tinca tinca"], r"Tinca tinca, tench: all are class 0"),
-        (
-            ["sun", "moon"],
-            r"none of the 2 class folders \(moon, sun, ...\) is one of the network's 5 classes",
-        ),
+        (["sun", "moon"], r"none of the 2 class folders \(moon, sun, ...\) is one of the network's 5 classes"),
     ],
 )
 def test_folders_without_a_class_are_all_named(names: list[str], message: str, tmp_path: Path) -> None:

@@ -284,10 +284,7 @@ def test_a_thousand_class_folders_state_the_sorted_order(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("order", "names", "message"),
-    [
-        ("ilsvrc12-sort", [], "nearest: ilsvrc12-sorted"),
-        ("ilsvrc12-sorted", [], "lists 2 classes, expected 1000"),
-    ],
+    [("ilsvrc12-sort", [], "nearest: ilsvrc12-sorted"), ("ilsvrc12-sorted", [], "lists 2 classes, expected 1000")],
 )
 def test_orders_that_cannot_be_used(order: str, names: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "synsets.txt").write_text("n00000001\nn00000002\n")

@@ -92,10 +92,7 @@ def test_pairs_are_recognised(given: str, tmp_path: Path) -> None:
         ("1\t1\nAnn\t1\tBob\t1\nAnn\t1\t2\n", "expected 1 pairs of the same person and then 1 of different people"),
         ("1\t0\n", "first line is"),
         ("", "is empty"),
-        (
-            "1\t1\nAnn\t1\t2\nAnn\t3\tCleo\t1\n",
-            r"images of pairs.txt .*missing \(2\):\n  Ann_0003\n  Cleo_0001",
-        ),
+        ("1\t1\nAnn\t1\t2\nAnn\t3\tCleo\t1\n", r"images of pairs.txt .*missing \(2\):\n  Ann_0003\n  Cleo_0001"),
     ],
 )
 def test_lists_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> None:

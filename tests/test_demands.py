@@ -120,9 +120,7 @@ def test_demand_02_one_flipped_knob_is_reported_by_name(
 
 
 @pytest.mark.process
-def test_demand_15_a_permuted_ground_truth_is_diagnosed(
-    tmp_path: Path, report: Callable[..., dict[str, Any]]
-) -> None:
+def test_demand_15_a_permuted_ground_truth_is_diagnosed(tmp_path: Path, report: Callable[..., dict[str, Any]]) -> None:
     order = [3, 7, 1, 9, 0, 2, 8, 4, 6, 5]
     lines = [f"{path} {order[int(path.parent.name)]}" for path in sorted(DIGITS.glob("*/*.png"))]
     (tmp_path / "val.txt").write_text("\n".join(lines))

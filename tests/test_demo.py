@@ -230,9 +230,7 @@ def test_a_detector_lists_and_draws_its_objects(page: Served, tmp_path: Path) ->
     assert page.get(f"/api/models/given-0/images/{plain['image']}/objects").status_code == 400
 
 
-def test_a_detector_that_takes_boxes_says_so(
-    page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_detector_that_takes_boxes_says_so(page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matnet.errors._running", [None])  # messages in the words of the command
     model = page.drop(content(matnet.save(colour_detector(), tmp_path / "fast.mat"))).json()["id"]
     found = page.post(f"/api/models/{model}/images?name=a.png", png(24, 36, 3)).json()

@@ -134,9 +134,7 @@ def packed(path: Path) -> None:
 def bomb(path: Path) -> None:
     """300 MB of zeros in 0.3 MB."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("in__input.npy", "w") as member:
-        np.lib.format.write_array_header_1_0(
-            member, {"descr": "<f4", "fortran_order": False, "shape": (75_000_000,)}
-        )
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": (75_000_000,)})
         for _ in range(300):
             member.write(bytes(10**6))
 

@@ -305,9 +305,7 @@ def test_a_figure_that_is_no_number_is_null() -> None:
     assert {name: row[name] for name in figures} == {**figures, "network_images_per_s": None, "top1_error": None}
 
 
-def test_two_batches_that_do_not_fit_are_halved_once(
-    net: matnet.Network, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_two_batches_that_do_not_fit_are_halved_once(net: matnet.Network, caplog: pytest.LogCaptureFixture) -> None:
     """Both threads try 8 images before either is told that they do not fit; 4 do."""
     both = threading.Barrier(2, timeout=10)
 

@@ -283,12 +283,7 @@ def test_a_run_without_a_finished_image_blocks_no_other(
 @pytest.mark.process
 @pytest.mark.parametrize(("name", "content"), [("key.json", b"[" * 100_000), ("key.json", b""), ("done", b"\1")])
 def test_a_damaged_state_is_begun_anew(
-    name: str,
-    content: bytes,
-    interrupted: Path,
-    net: Network,
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
+    name: str, content: bytes, interrupted: Path, net: Network, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (interrupted.with_name("f.npz.part") / name).write_bytes(content)
     (folder / "3.png").write_bytes(b"no image")

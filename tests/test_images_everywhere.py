@@ -43,9 +43,7 @@ def of_predict(net: Path, images: Sequence[Path], more: Sequence[str], said: Cal
         return Answer(status, None, text)
     found, end = json.JSONDecoder().raw_decode(text[start:])
     rows = [
-        [row["score"] for row in sorted(image["top"], key=lambda row: row["index"])]
-        if "top" in image
-        else [np.nan] * 3
+        [row["score"] for row in sorted(image["top"], key=lambda row: row["index"])] if "top" in image else [np.nan] * 3
         for image in found["images"]
     ]
     return Answer(status, np.array(rows), text[:start] + text[start + end :])

@@ -73,10 +73,7 @@ def test_imresize_rounds_uint8_after_each_pass() -> None:
     assert imresize(step.astype(np.float32), (1, 12)).max() > 255
 
 
-@pytest.mark.parametrize(
-    ("size", "first"),
-    [((3, 4), "columns"), ((2, 7), "rows"), ((2, 3), "rows")],
-)
+@pytest.mark.parametrize(("size", "first"), [((3, 4), "columns"), ((2, 7), "rows"), ((2, 3), "rows")])
 def test_imresize_starts_with_the_smaller_scale(size: tuple[int, int], first: str) -> None:
     """Rounding in between tells the order: the same as two calls of one axis each (ties: rows first)."""
     rows, columns = (size[0], 7), (5, size[1])

@@ -228,9 +228,7 @@ def kept_elsewhere(how: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("run", [False, True], ids=["edited before the first run", "edited after it"])
-def test_a_param_keeps_the_numbers_that_were_assigned(
-    net: matnet.Network, how: str, run: bool, tmp_path: Path
-) -> None:
+def test_a_param_keeps_the_numbers_that_were_assigned(net: matnet.Network, how: str, run: bool, tmp_path: Path) -> None:
     """What the caller does to the array later reaches neither the param nor a kept engine, which always agree."""
     given, other = kept_elsewhere(how, tmp_path)
     net.params["f"].value = given.reshape(1, 1, 3, 1)

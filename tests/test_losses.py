@@ -186,9 +186,7 @@ def test_pdist_by_hand(p: float, no_root: bool, expected: float) -> None:
     assert found.dtype == total.dtype == np.float32
 
 
-@pytest.mark.parametrize(
-    "layer", layers_of("matconvnet", "dag_pdist", "dagnn.PDist"), ids=lambda layer: layer.name
-)
+@pytest.mark.parametrize("layer", layers_of("matconvnet", "dag_pdist", "dagnn.PDist"), ids=lambda layer: layer.name)
 def test_pdist_is_matconvnets(layer: Any) -> None:
     """Expected: dagnn.PDist of MatConvNet, from the conformance network dag_pdist."""
     arrays = arrays_of("matconvnet", "dag_pdist")

@@ -16,10 +16,7 @@ from matnet.formats.mat import write_mat
 from matnet.formats.mat.values import Cell
 
 CHANNELS, FILTERS = 1000, 1100  # 4.4 MB of filters: files up to 4 MiB are not mapped
-pytestmark = [
-    pytest.mark.process,
-    pytest.mark.skipif(sys.platform == "win32", reason="Windows cuts no mapped file"),
-]
+pytestmark = [pytest.mark.process, pytest.mark.skipif(sys.platform == "win32", reason="Windows cuts no mapped file")]
 
 
 @pytest.fixture

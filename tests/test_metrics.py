@@ -164,8 +164,6 @@ def test_another_void_label() -> None:
         ([0], [0, 1], ShapeError, "expected"),
     ],
 )
-def test_segmentation_labels_that_do_not_fit(
-    given: list[int], truth: list[int], error: type, message: str
-) -> None:
+def test_segmentation_labels_that_do_not_fit(given: list[int], truth: list[int], error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         ConfusionMatrix(3).update(np.array(given), np.array(truth))

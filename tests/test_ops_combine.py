@@ -169,10 +169,7 @@ def test_a_declared_size_stands_for_missing_factors():
 # -- Crop -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("crop", "top", "left"),
-    [((0, 0), 0, 0), ((1, 3), 1, 3), ((2, 4), 2, 4), ((5, 9), 2, 4)],
-)
+@pytest.mark.parametrize(("crop", "top", "left"), [((0, 0), 0, 0), ((1, 3), 1, 3), ((2, 4), 2, 4), ((5, 9), 2, 4)])
 def test_crop_leaves_the_remainder_at_the_end(crop, top, left):
     """7 x 11 to 5 x 7: excess 2 and 4; bottom = max(0, excess - crop), top the rest of the excess."""
     reference = np.zeros((1, 3, 5, 7), np.float32)

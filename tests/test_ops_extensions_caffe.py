@@ -30,12 +30,8 @@ def weights(case: str, layer: str) -> list[np.ndarray]:
 def pooling(case: str) -> ops.CaffePooling:
     """The op for a case's name, such as pool_ave_h10_k2s3p1: window 2, stride 3, pad 1."""
     _, method, _, numbers = case.split("_")
-    kernel, stride, pad = (
-        int(number) for number in numbers.replace("s", "k").replace("p", "k").split("k")[1:]
-    )
-    return ops.CaffePooling(
-        method="avg" if method == "ave" else "max", poolSize=kernel, stride=stride, pad=pad
-    )
+    kernel, stride, pad = (int(number) for number in numbers.replace("s", "k").replace("p", "k").split("k")[1:])
+    return ops.CaffePooling(method="avg" if method == "ave" else "max", poolSize=kernel, stride=stride, pad=pad)
 
 
 POOLED = sorted(path.name for path in (DATA / "caffe").glob("pool_*_h*"))
@@ -59,9 +55,7 @@ CASES: list[tuple[str, str, str, str, Op]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("case", "inputs", "outputs", "layer", "op"), CASES, ids=[case for case, *_ in CASES]
-)
+@pytest.mark.parametrize(("case", "inputs", "outputs", "layer", "op"), CASES, ids=[case for case, *_ in CASES])
 def test_an_op_gives_caffes_blobs(case: str, inputs: str, outputs: str, layer: str, op: Op) -> None:
     known = blobs(case)
     params = weights(case, layer) if layer else []

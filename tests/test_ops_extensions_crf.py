@@ -162,9 +162,7 @@ MATRICES = [seeded(CLASSES, CLASSES, seed=10 + i) for i in range(3)]
 def test_mean_field_where_all_pixels_agree_needs_no_filter() -> None:
     # Equal scores at every pixel of a flat image: both filters return Q itself, so each step is a product by hand.
     scores = np.array([1.0, -0.5, 2.0, 0.25])
-    unary = np.broadcast_to(
-        scores.astype(np.float32)[None, :, None, None], (2, CLASSES, HEIGHT, WIDTH)
-    ).copy()
+    unary = np.broadcast_to(scores.astype(np.float32)[None, :, None, None], (2, CLASSES, HEIGHT, WIDTH)).copy()
     image = np.full((2, 3, HEIGHT, WIDTH), 90, dtype=np.float32)
     (y,) = run(ops.MultiStageMeanfield(numIterations=3), unary, 0 * unary, image, params=MATRICES)
     spatial, bilateral, compatibility = (matrix.astype(np.float64) for matrix in MATRICES)
@@ -172,9 +170,7 @@ def test_mean_field_where_all_pixels_agree_needs_no_filter() -> None:
     for _ in range(3):
         beliefs = np.exp(expected) / np.exp(expected).sum()
         expected = scores - compatibility @ (spatial @ beliefs + bilateral @ beliefs)
-    np.testing.assert_allclose(
-        y, np.broadcast_to(expected[None, :, None, None], y.shape), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(y, np.broadcast_to(expected[None, :, None, None], y.shape), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.process
@@ -270,9 +266,7 @@ def test_an_image_in_a_larger_map_is_worked_on_alone(scene: tuple[np.ndarray, np
     sizes = np.array([[4, 5], [HEIGHT + 1, WIDTH]], dtype=np.float32).reshape(2, 2, 1, 1)
     op = ops.DenseCRF(output="probability", **GAUSS, **BILATERAL)
     (y,) = run(op, scores, sizes, image)
-    (small,) = run(
-        op, np.ascontiguousarray(scores[:1, :, :4, :5]), np.ascontiguousarray(image[:1, :, :4, :5])
-    )
+    (small,) = run(op, np.ascontiguousarray(scores[:1, :, :4, :5]), np.ascontiguousarray(image[:1, :, :4, :5]))
     np.testing.assert_array_equal(y[0, :, :4, :5], small[0])
     assert not y[0, :, 4:].any() and not y[0, :, :, 5:].any()
     (whole,) = run(op, scores, image)

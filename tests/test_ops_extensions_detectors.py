@@ -319,8 +319,7 @@ layer { name: "p" type: "ROIPooling" bottom: "x" bottom: "rois" top: "p"
 
 
 @pytest.mark.parametrize(
-    ("module", "expected"),
-    [("yolov2.darknet_reorg", ops.Reorg()), ("spatial_dropout.SpatialDropoutLayer", None)],
+    ("module", "expected"), [("yolov2.darknet_reorg", ops.Reorg()), ("spatial_dropout.SpatialDropoutLayer", None)]
 )
 def test_other_python_layers(module: str, expected: ops.Reorg | None, tmp_path: Path) -> None:
     name, kind = module.split(".")
@@ -356,9 +355,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "q" top: "fc"
         whole = {name: value.reshape(value.shape + (1,) * (4 - value.ndim)) for name, value in given.items()}
         found = net.forward(whole, ["rois", "p", "a", "fc"], backend=backend)
         (pooled,) = run(ops.PSROIPooling(spatialScale=1 / 16, outputDim=2, groupSize=3), features, found["rois"])
-        (aligned,) = run(
-            ops.ROIAlign(subdivisions=(2, 3), spatialScale=1 / 16, padRatio=0.1), features, found["rois"]
-        )
+        (aligned,) = run(ops.ROIAlign(subdivisions=(2, 3), spatialScale=1 / 16, padRatio=0.1), features, found["rois"])
         assert_close(found["p"], pooled, 1e-6, "PSROIPooling")
         assert_close(found["a"], aligned, 1e-6, "ROIAlign")
         products = np.maximum(aligned, 0).reshape(len(aligned), -1) @ weights.T  # as many rows as there are boxes

@@ -163,9 +163,7 @@ REFUSED_FIELDS: list[tuple[type[Op], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "fields", "named"), REFUSED_FIELDS)
-def test_fields_without_a_meaning_are_refused_by_name(
-    kind: type[Op], fields: dict[str, Any], named: str
-) -> None:
+def test_fields_without_a_meaning_are_refused_by_name(kind: type[Op], fields: dict[str, Any], named: str) -> None:
     with pytest.raises(NetworkError, match=f"field '{named}'"):
         kind(**fields)
 

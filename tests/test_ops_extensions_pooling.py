@@ -27,12 +27,7 @@ def caffe_size(size: int, kernel: int, stride: int, pad: int, floor: bool, padde
 
 
 def pool_by_loop(
-    x: np.ndarray,
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    pad: tuple[int, int],
-    floor: bool,
-    take: Window,
+    x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int], floor: bool, take: Window
 ) -> np.ndarray:
     """Caffe's pooling, window by window, in double precision."""
     padded = pad != (0, 0)
@@ -90,9 +85,7 @@ def test_a_last_window_outside_the_input_is_empty() -> None:
     # Input 4, window 1, stride 2 gives 3 windows in Caffe, the last one at 4: -FLT_MAX, and 0/0.
     x = numbered(1, 1, 4, 4)
     op = ops.CaffePooling(poolSize=1, stride=2)
-    np.testing.assert_array_equal(
-        run(op, x)[0][0, 0], [[0, 2, LOWEST], [8, 10, LOWEST], [LOWEST, LOWEST, LOWEST]]
-    )
+    np.testing.assert_array_equal(run(op, x)[0][0, 0], [[0, 2, LOWEST], [8, 10, LOWEST], [LOWEST, LOWEST, LOWEST]])
     average = run(ops.CaffePooling(method="avg", poolSize=1, stride=2), x)[0][0, 0]
     np.testing.assert_array_equal(average[:2, :2], [[0, 2], [8, 10]])
     assert np.isnan(average[2]).all() and np.isnan(average[:, 2]).all()

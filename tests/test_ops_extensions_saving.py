@@ -58,9 +58,7 @@ def test_a_network_with_extensions_is_saved_and_loaded(tmp_path: Path) -> None:
     net.add(Layer("norm", extensions.Normalize(), ["x"], ["norm"], ["scale"]))
     net.add(Layer("halves", extensions.Slice(axis=1, parts=2), ["norm"], ["a", "b"]))
     net.add(Layer("max", extensions.Max(), ["a", "b"], ["max"]))
-    net.add(
-        Layer("out", extensions.CaffePooling(method="avg", poolSize=3, stride=2, pad=1), ["max"], ["out"])
-    )
+    net.add(Layer("out", extensions.CaffePooling(method="avg", poolSize=3, stride=2, pad=1), ["max"], ["out"]))
     net.params["scale"] = Param(seeded(1, 1, 6, seed=1))
     x = seeded(2, 6, 7, 11)
     expected = net.forward(x)["out"]

@@ -17,11 +17,7 @@ from tests.extension_ops import numbered, run, seeded
 # What numpy.einsum makes of x and W, W being outputs x the remaining axes in C, H, W order.
 @pytest.mark.parametrize(
     ("axis", "formula", "shape"),
-    [
-        (1, "nchw,ochw->no", (2, 7, 1, 1)),
-        (2, "nchw,ohw->nco", (2, 3, 7, 1)),
-        (3, "nchw,ow->ncho", (2, 3, 4, 7)),
-    ],
+    [(1, "nchw,ochw->no", (2, 7, 1, 1)), (2, "nchw,ohw->nco", (2, 3, 7, 1)), (3, "nchw,ow->ncho", (2, 3, 4, 7))],
 )
 @pytest.mark.parametrize("bias", [True, False])
 def test_inner_product_along_an_axis(axis: int, formula: str, shape: tuple[int, ...], bias: bool) -> None:
@@ -89,12 +85,7 @@ def test_lstm_against_a_loop(with_static: bool, exposed: bool) -> None:
     start = seeded(streams, width, seed=2), seeded(streams, width, seed=3)
     if not exposed:
         start = np.zeros_like(start[0]), np.zeros_like(start[1])
-    params = [
-        seeded(12, inputs, seed=4),
-        seeded(12, seed=5),
-        seeded(12, extra, seed=6),
-        seeded(12, width, seed=7),
-    ]
+    params = [seeded(12, inputs, seed=4), seeded(12, seed=5), seeded(12, extra, seed=6), seeded(12, width, seed=7)]
     if not with_static:
         del params[2]
     given = [x[..., None], CONT[:, :, None, None]]
@@ -119,11 +110,7 @@ def test_lstm_takes_maps_as_vectors() -> None:
 @pytest.mark.parametrize("exposed", [False, True])
 def test_rnn_against_a_loop(with_static: bool, exposed: bool) -> None:
     steps, streams, inputs, width, extra = 5, 2, 4, 3, 6
-    x, static, h = (
-        seeded(steps, streams, inputs),
-        seeded(streams, extra, seed=1),
-        seeded(streams, width, seed=2),
-    )
+    x, static, h = (seeded(steps, streams, inputs), seeded(streams, extra, seed=1), seeded(streams, width, seed=2))
     w_x, b, w_s = seeded(width, inputs, seed=3), seeded(width, seed=4), seeded(width, extra, seed=5)
     w_h, w_o, b_o = seeded(width, width, seed=6), seeded(width, width, seed=7), seeded(width, seed=8)
     h = h if exposed else np.zeros_like(h)
@@ -178,12 +165,8 @@ INTERPOLATED: list[tuple[dict[str, Any], tuple[int, int], tuple[slice, slice]]] 
 ]
 
 
-@pytest.mark.parametrize(
-    ("fields", "size", "kept"), INTERPOLATED, ids=[str(fields) for fields, _, _ in INTERPOLATED]
-)
-def test_interp_against_a_loop(
-    fields: dict[str, Any], size: tuple[int, int], kept: tuple[slice, slice]
-) -> None:
+@pytest.mark.parametrize(("fields", "size", "kept"), INTERPOLATED, ids=[str(fields) for fields, _, _ in INTERPOLATED])
+def test_interp_against_a_loop(fields: dict[str, Any], size: tuple[int, int], kept: tuple[slice, slice]) -> None:
     x = seeded(2, 3, 5, 7)
     (y,) = run(ops.Interp(**fields), x)
     assert y.shape[2:] == size
@@ -203,12 +186,7 @@ REFUSED: list[tuple[Op, list[tuple[int, ...]], list[tuple[int, ...]], str]] = [
     (ops.InnerProduct(), [(2, 3, 4, 5)], [(7, 60), (6, 1)], "the bias has 6"),
     (ops.Embed(axis=1), [(2, 3, 1, 1)], [(5, 6), (6, 1)], "from axis 1 on"),
     (ops.LSTM(), [*LSTM_INPUTS, (2, 6, 1, 1)], [(12, 4), (12,), (12, 3)], "3 inputs; expected 2"),
-    (
-        ops.LSTM(staticInput=True),
-        [*LSTM_INPUTS, (2, 6, 1, 1)],
-        [(12, 4), (12,), (12, 3)],
-        "3 params; expected 4",
-    ),
+    (ops.LSTM(staticInput=True), [*LSTM_INPUTS, (2, 6, 1, 1)], [(12, 4), (12,), (12, 3)], "3 params; expected 4"),
     (ops.LSTM(), LSTM_INPUTS, [(12, 5), (12,), (12, 3)], "input weights"),
     (ops.LSTM(), LSTM_INPUTS, [(12, 4), (12,), (12, 4)], "recurrent weights"),
     (ops.LSTM(), [(5, 2, 4, 1), (4, 2, 1, 1)], [(12, 4), (12,), (12, 3)], "input 2 is 4x2x1x1"),

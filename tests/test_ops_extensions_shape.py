@@ -19,13 +19,7 @@ SHAPE = (2, 6, 4, 5)
 # (axis, endAxis) and the shape that BVLC Caffe's flatten layer gives, right-padded with ones.
 @pytest.mark.parametrize(
     ("axis", "end", "expected"),
-    [
-        (1, 3, (2, 120, 1, 1)),
-        (0, 1, (12, 4, 5, 1)),
-        (2, 3, (2, 6, 20, 1)),
-        (0, 3, (240, 1, 1, 1)),
-        (2, 2, SHAPE),
-    ],
+    [(1, 3, (2, 120, 1, 1)), (0, 1, (12, 4, 5, 1)), (2, 3, (2, 6, 20, 1)), (0, 3, (240, 1, 1, 1)), (2, 2, SHAPE)],
 )
 def test_caffe_flatten_keeps_the_order_of_the_values(axis: int, end: int, expected: tuple[int, ...]) -> None:
     (y,) = run(ops.CaffeFlatten(axis=axis, endAxis=end), numbered(*SHAPE))
@@ -147,9 +141,7 @@ REDUCED: list[tuple[dict[str, Any], tuple[int, ...], list[float]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("fields", "shape", "expected"), REDUCED, ids=[str(fields) for fields, _, _ in REDUCED]
-)
+@pytest.mark.parametrize(("fields", "shape", "expected"), REDUCED, ids=[str(fields) for fields, _, _ in REDUCED])
 def test_reduction_by_hand(fields: dict[str, Any], shape: tuple[int, ...], expected: list[float]) -> None:
     (y,) = run(ops.Reduction(**fields), X)
     np.testing.assert_array_equal(y, np.array(expected, dtype=np.float32).reshape(shape))
@@ -168,9 +160,7 @@ GREATEST: list[tuple[dict[str, Any], tuple[int, ...], list[float]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("fields", "shape", "expected"), GREATEST, ids=[str(fields) for fields, _, _ in GREATEST]
-)
+@pytest.mark.parametrize(("fields", "shape", "expected"), GREATEST, ids=[str(fields) for fields, _, _ in GREATEST])
 def test_argmax_by_hand(fields: dict[str, Any], shape: tuple[int, ...], expected: list[float]) -> None:
     (y,) = run(ops.ArgMax(**fields), TIES)
     np.testing.assert_array_equal(y, np.array(expected, dtype=np.float32).reshape(shape))

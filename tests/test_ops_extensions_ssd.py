@@ -81,12 +81,7 @@ def test_the_fork_cuts_sizes_to_whole_pixels() -> None:
 
 @pytest.mark.parametrize(
     ("ratios", "flip", "expected"),
-    [
-        ([2, 3], True, [2, 1 / 2, 3, 1 / 3]),
-        ([2, 3], False, [2, 3]),
-        ([1, 2, 2, 0.5], True, [2, 0.5]),
-        ([], True, []),
-    ],
+    [([2, 3], True, [2, 1 / 2, 3, 1 / 3]), ([2, 3], False, [2, 3]), ([1, 2, 2, 0.5], True, [2, 0.5]), ([], True, [])],
 )
 def test_the_order_of_ratios_in_the_fork(ratios: list[float], flip: bool, expected: list[float]) -> None:
     np.testing.assert_allclose(expanded_ratios(ratios, flip), expected, rtol=1e-6)
@@ -118,9 +113,7 @@ def test_decoding_by_hand(code: str) -> None:
 
 def test_overlap_is_intersection_over_union() -> None:
     box = np.float32([0, 0, 1, 1])
-    others = np.float32(
-        [[0, 0, 1, 1], [0.5, 0, 1.5, 1], [1, 0, 2, 1], [0.25, 0.25, 0.75, 0.75], [0.8, 0, 0.2, 1]]
-    )
+    others = np.float32([[0, 0, 1, 1], [0.5, 0, 1.5, 1], [1, 0, 2, 1], [0.25, 0.25, 0.75, 0.75], [0.8, 0, 0.2, 1]])
     # Equal; half shifted: 0.5 / 1.5; touching; inside: 0.25 / 1; minimum beyond maximum.
     np.testing.assert_allclose(overlaps(box, others), [1, 1 / 3, 0, 0.25, 0], rtol=1e-6)
 
@@ -248,9 +241,7 @@ def test_prior_boxes_without_a_meaning_are_refused_by_name(fields: dict[str, Any
         ops.PriorBox(**fields)
 
 
-@pytest.mark.parametrize(
-    "fields", [{"nmsThreshold": -0.1}, {"nmsEta": 0}, {"nmsEta": 1.1}, {"codeType": "size"}]
-)
+@pytest.mark.parametrize("fields", [{"nmsThreshold": -0.1}, {"nmsEta": 0}, {"nmsEta": 1.1}, {"codeType": "size"}])
 def test_detection_fields_without_a_meaning_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(NetworkError, match=f"field '{next(iter(fields))}'"):
         ops.DetectionOutput(**fields)

@@ -17,9 +17,7 @@ X = np.random.default_rng(3).standard_normal((N, C, H, W), np.float32)
 SIXTEEN = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
 
 
-@pytest.mark.parametrize(
-    ("method", "expected"), [("max", [[10, 11], [14, 15]]), ("avg", [[5, 6.5], [11, 12.5]])]
-)
+@pytest.mark.parametrize(("method", "expected"), [("max", [[10, 11], [14, 15]]), ("avg", [[5, 6.5], [11, 12.5]])])
 def test_windows_cut_at_the_border(method, expected):
     """Rows 0..3, 4..7 ...; pool 3, stride 2, pad [0 1 0 1]: the divisors are 9, 6, 6, 4."""
     found = run(Pooling(method=method, poolSize=3, stride=2, pad=(0, 1, 0, 1)), SIXTEEN)

@@ -448,9 +448,7 @@ def test_a_name_that_no_file_can_have_is_refused_in_a_line(
     assert [path.name for path in tmp_path.iterdir()] == ["loop"]
 
 
-def test_what_cannot_be_written_to_is_refused_before_the_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_written_to_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A descriptor that is closed, one that is open for reading alone, a folder that cannot be written."""
     with Path(MODEL).open("rb") as file:
         for number in (987, file.fileno()):

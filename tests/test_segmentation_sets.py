@@ -150,10 +150,7 @@ def other_size(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (
-            unknown_number,
-            r"images of SIFT Flow test \(1\):\n.*coast_1.mat: pixel values 34; expected 0",
-        ),
+        (unknown_number, r"images of SIFT Flow test \(1\):\n.*coast_1.mat: pixel values 34; expected 0"),
         (no_variable, r"coast_1.mat: has no matrix `S`"),
         (other_size, r"coast_1.mat: 25 x 16, but its image is 24 x 16"),
     ],

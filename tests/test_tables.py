@@ -265,12 +265,7 @@ CHECKS: dict[str, tuple[dict[str, Any], int, str]] = {
 @pytest.mark.process
 @pytest.mark.parametrize(("published", "status", "told"), CHECKS.values(), ids=CHECKS)
 def test_check(
-    home: Path,
-    imagenet: Path,
-    capsys: pytest.CaptureFixture[str],
-    published: dict[str, Any],
-    status: int,
-    told: str,
+    home: Path, imagenet: Path, capsys: pytest.CaptureFixture[str], published: dict[str, Any], status: int, told: str
 ) -> None:
     publish_classifier(home, **published)
     assert table("--models", "gray", "--imagenet", imagenet, "--check") == status

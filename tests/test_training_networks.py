@@ -42,10 +42,7 @@ PLAIN = {"pad": np.zeros((1, 1)), "stride": np.ones((1, 1))}
 
 
 def simplenn(**fields: Any) -> Network:
-    layers = [
-        {"type": "conv", "weights": Cell([WEIGHTS, BIASES]), **PLAIN},
-        {"type": "softmaxloss", **fields},
-    ]
+    layers = [{"type": "conv", "weights": Cell([WEIGHTS, BIASES]), **PLAIN}, {"type": "softmaxloss", **fields}]
     return read_simplenn({"layers": Cell(layers), "meta": META}, Source())
 
 

@@ -87,9 +87,7 @@ def search(table: Mapping[Variant, tuple[float, float, float]], calls: int | Non
         return machine.now - before, results
 
     fixed: Any = Known(machine, ORT)
-    found = Beside(
-        machine, fixed, {"x": X}, list(RUNTIMES), calls, table[ORT][0], clock=lambda: machine.now, run=run
-    )
+    found = Beside(machine, fixed, {"x": X}, list(RUNTIMES), calls, table[ORT][0], clock=lambda: machine.now, run=run)
     for _ in range(most):
         if found.over:
             break

@@ -30,9 +30,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
-def test_the_commands_are_listed_with_one_line_each(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_are_listed_with_one_line_each(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
     listed = re.findall(r"^  (\S+)  +\S", capsys.readouterr().out, re.MULTILINE)
     assert listed == list(verbs())
@@ -70,9 +68,7 @@ def test_the_version(gpus: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("evl", "eval"), ("shwo", "show"), ("benchmark", "benchmarks")])
-def test_an_unknown_command_names_the_nearest(
-    wrong: str, right: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_command_names_the_nearest(wrong: str, right: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(main, [wrong]) == 2
     assert {wrong, right} <= set(re.findall(r"[a-z]+", capsys.readouterr().err))
 

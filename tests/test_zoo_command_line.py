@@ -123,10 +123,7 @@ def user(tmp_path: Path) -> Iterator[User]:
         files[f"/again{hop}"] = files["/all.tar.gz"]
     with serving_files(files) as host:
         card = CARD.format(
-            host=host,
-            size=len(weights),
-            sha1=hashlib.sha1(weights).hexdigest(),
-            md5=hashlib.md5(published).hexdigest(),
+            host=host, size=len(weights), sha1=hashlib.sha1(weights).hexdigest(), md5=hashlib.md5(published).hexdigest()
         )
         (home / "models" / "tiny-alex" / "readme.md").write_text(card)
         (home / "models" / "tiny-alex" / "deploy.prototxt").write_text(PROTOTXT)

@@ -43,11 +43,7 @@ def blocks(rows: Sequence[Sequence[int]], sizes: tuple[Sequence[int], Sequence[i
     return np.repeat(np.repeat(np.array(rows, np.uint8), sizes[0], axis=0), sizes[1], axis=1)
 
 
-def gray_classifier(
-    levels: Sequence[float] = CENTRES,
-    names: Sequence[str] | None = NAMES,
-    size: int = 8,
-) -> Network:
+def gray_classifier(levels: Sequence[float] = CENTRES, names: Sequence[str] | None = NAMES, size: int = 8) -> Network:
     """Scores -(gray - level)^2 for each level, but for what all classes share, over 2000: a matrix product, softmax.
 
     With a gray v, its mean taken off: ((v - mean) 2 c + 2 mean c - c^2) / 2000, c the level of the class.
@@ -56,10 +52,7 @@ def gray_classifier(
     filters = np.broadcast_to(2 * centres / (3 * size * size), (size, size, 3, len(centres))) / 2000
     biases = (2 * MEAN * centres - centres**2) / 2000
     weights = Cell([np.float32(filters), np.float32(biases)[:, None]])
-    layers = [
-        {"type": "conv", "name": "fc", "weights": weights, **PLAIN},
-        {"type": "softmax", "name": "prob"},
-    ]
+    layers = [{"type": "conv", "name": "fc", "weights": weights, **PLAIN}, {"type": "softmax", "name": "prob"}]
     return simple(layers, size, MEAN, **({"classes": {"name": Cell(list(names))}} if names else {}))
 
 

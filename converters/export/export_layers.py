@@ -173,10 +173,7 @@ def _pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
         name: value[0] if isinstance(value, list) else value for name, value in _kernel(op.poolSize, op.stride).items()
     }
     param |= {name: value[0] if isinstance(value, list) else value for name, value in _pads((top, left)).items()}
-    axes = [
-        (size[0], op.poolSize[0], op.stride[0], top, bottom),
-        (size[1], op.poolSize[1], op.stride[1], left, right),
-    ]
+    axes = [(size[0], op.poolSize[0], op.stride[0], top, bottom), (size[1], op.poolSize[1], op.stride[1], left, right)]
     if all(_rounds_up(*axis, clip=bool(top or left)) for axis in axes):
         return [caffe_layer(layer, "Pooling", {"pooling_param": {**pool, **param}})]
     if (top, left) == (bottom, right):

@@ -141,10 +141,7 @@ def _place_of(blob: np.ndarray, net: Network, made: list[str]) -> tuple[np.ndarr
     return empty(), np.array(blob, np.float32).reshape(-1, 1)
 
 
-ORDERS = (
-    lambda value: value.reshape(-1),
-    lambda value: filters_to_kchw(pad_to_4d(value)).reshape(-1),
-)
+ORDERS = (lambda value: value.reshape(-1), lambda value: filters_to_kchw(pad_to_4d(value)).reshape(-1))
 """Conversions of a param to Caffe's order: unchanged, or as filters."""
 
 

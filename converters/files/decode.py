@@ -14,8 +14,7 @@ from matnet.converters.files.text import parse_text
 from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, WireReader
 from matnet.errors import FileFormatError, listing
 
-STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto",
-             "BlobShape")
+STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto", "BlobShape")
 """Messages with the same field numbers in every fork: a wrong wire type in them is damage, not a dialect."""
 LAYERS = ("LayerParameter", "V1LayerParameter")
 SKIPPED = ("blobs",)
@@ -170,8 +169,7 @@ def _fits(wire: WireReader, message: Message, field: Field, piece: Piece) -> boo
     return piece.wire in allowed
 
 
-def _decode_submessage(wire: WireReader, message: Message, field: Field, piece: Piece,
-                       problems: list[Problem]) -> None:
+def _decode_submessage(wire: WireReader, message: Message, field: Field, piece: Piece, problems: list[Problem]) -> None:
     """Append a repeated message, or merge a singular one that occurs twice, like protobuf."""
     assert field.message is not None
     if field.repeated:

@@ -17,8 +17,7 @@ from matnet.errors import FileFormatError, ShapeError
 from matnet.files import existing_file
 
 
-def read_mean(path: str | os.PathLike[str],
-              load_mat: Callable[[str], Mapping[str, Any]] | None = None) -> np.ndarray:
+def read_mean(path: str | os.PathLike[str], load_mat: Callable[[str], Mapping[str, Any]] | None = None) -> np.ndarray:
     """A mean file as C x H x W float32 in Caffe's channel order (BGR), 0-255.
 
     .binaryproto (a BlobProto of 1 x C x H x W or C x H x W); .npy (the same, or C values, returned as C x 1 x 1); .mat,

@@ -62,8 +62,7 @@ class Message:
 
     __slots__ = ("_positions", "_values", "position", "source", "type")
 
-    def __init__(self, type: MessageType | str, source: FileText = NOWHERE,
-                 position: int | None = None) -> None:
+    def __init__(self, type: MessageType | str, source: FileText = NOWHERE, position: int | None = None) -> None:
         self.type = message_type(type) if isinstance(type, str) else type
         self.source = source
         self.position = position
@@ -121,8 +120,7 @@ class Message:
     def shallow_copy(self) -> Message:
         """A copy with copied lists and shared sub-messages."""
         twin = Message(self.type, self.source, self.position)
-        twin._values = {name: list(value) if isinstance(value, list) else value
-                        for name, value in self._values.items()}
+        twin._values = {name: list(value) if isinstance(value, list) else value for name, value in self._values.items()}
         twin._positions = dict(self._positions)
         return twin
 

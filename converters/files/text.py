@@ -29,8 +29,7 @@ _ESCAPE = re.compile(
     rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U(00[01][0-9a-fA-F]{5})|(.))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 _CLOSER = {"{": "}", "<": ">"}
-_TRUTH = {**dict.fromkeys(("true", "True", "t", "1"), True),
-          **dict.fromkeys(("false", "False", "f", "0"), False)}
+_TRUTH = {**dict.fromkeys(("true", "True", "t", "1"), True), **dict.fromkeys(("false", "False", "f", "0"), False)}
 
 
 def read_text(path: str | os.PathLike[str], type_name: str = "NetParameter",
@@ -46,8 +45,7 @@ def read_text(path: str | os.PathLike[str], type_name: str = "NetParameter",
     file = existing_file(path, "prototxt")
     size = file.stat().st_size
     if size > LARGEST:
-        raise FileFormatError(f"{file}: has {size} bytes, but a prototxt has at most {LARGEST}; "
-                              "is it the caffemodel?")
+        raise FileFormatError(f"{file}: has {size} bytes, but a prototxt has at most {LARGEST}; is it the caffemodel?")
     return parse_text(_decoded(file.read_bytes(), str(file)), str(file), type_name, lenient, notes)
 
 
@@ -251,8 +249,7 @@ class _Parser:
     def new(self, type: MessageType, name: _Token) -> Message:
         return Message(type, self.source, name.start)
 
-    def message_value(self, message: Message, known: Field, type: MessageType, name: _Token,
-                      depth: int) -> None:
+    def message_value(self, message: Message, known: Field, type: MessageType, name: _Token, depth: int) -> None:
         if known.repeated:
             message.append(name.text, self.submessage(self.new(type, name), depth), name.start)
         elif message.has(name.text):

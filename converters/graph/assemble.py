@@ -191,8 +191,7 @@ class _Wiring:
         self.written: list[list[_Value]] = []
         for index, layer in enumerate(layers):
             self.read.append([self._read(index, blob) for blob in layer.get("bottom")])
-            self.written.append([self._write(index, position, blob) for position, blob in
-                                 enumerate(layer.get("top"))])
+            self.written.append([self._write(index, position, blob) for position, blob in enumerate(layer.get("top"))])
         self._check_in_place()
         self._name_values()
         self.inputs = [tuple(value.variable for value in values) for values in self.read]

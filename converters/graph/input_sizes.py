@@ -34,11 +34,7 @@ def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
 def _is_image(net: NetDef, layers: Sequence[LayerDef], blob: str) -> bool:
     """Whether filters read an input with four axes or of unknown shape, and no layer shows that it is not an image."""
     variable = net.input_variables[blob]
-    return (
-        len(_stated(net, blob)) == 4
-        and _usual_shape(layers, variable) is None
-        and reaches_filters(layers, variable)
-    )
+    return len(_stated(net, blob)) == 4 and _usual_shape(layers, variable) is None and reaches_filters(layers, variable)
 
 
 USUAL_SHAPES: tuple[tuple[str, int, Sizes], ...] = (
@@ -156,9 +152,7 @@ def _wanted(net: NetDef, layers: Sequence[LayerDef], options: ConversionOptions)
     return {blob: tuple(sizes) for blob, sizes in named.items() if blob in inputs}
 
 
-def _for_images(
-    net: NetDef, layers: Sequence[LayerDef], image: str, given: Sequence[int]
-) -> dict[str, Sequence[int]]:
+def _for_images(net: NetDef, layers: Sequence[LayerDef], image: str, given: Sequence[int]) -> dict[str, Sequence[int]]:
     """A size without a name, by input: for the image, and for inputs of unknown shape that must have the same axes.
 
     Further images of unknown shape get its height and width.

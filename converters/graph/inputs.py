@@ -50,8 +50,7 @@ def input_shapes(layer: Message, notes: list[str]) -> dict[str, Shape | None]:
     found = dict(zip(tops, [*shapes, *[None] * len(tops)], strict=False))
     _check(layer, found)
     if type != "Input":
-        described = ", ".join(f"{top} ({_text(shape) if shape else 'size unknown'})"
-                              for top, shape in found.items())
+        described = ", ".join(f"{top} ({_text(shape) if shape else 'size unknown'})" for top, shape in found.items())
         notes.append(f"layer {layer.get('name')!r} ({type}) becomes inputs: {described}")
     return found
 

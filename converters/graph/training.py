@@ -110,9 +110,7 @@ def _readers_of(layers: Sequence[LayerDef], dropped: Sequence[LayerDef], notes: 
     return gone
 
 
-def _leftovers(
-    net: NetDef, gone: set[int], convertible: Callable[[LayerDef], bool], notes: list[str]
-) -> set[int]:
+def _leftovers(net: NetDef, gone: set[int], convertible: Callable[[LayerDef], bool], notes: list[str]) -> set[int]:
     """Unlisted training layers: no kept layer reads them, and they read labels or are losses."""
     labels = _labels(net)
     kept_readers = Counter(name for layer in net.layers if id(layer) not in gone for name in layer.inputs)

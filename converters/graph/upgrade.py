@@ -9,11 +9,9 @@ from matnet.errors import FileFormatError
 
 MOST_LAYERS = 100_000
 """The most plausible number of layers; the deepest published networks have a few thousand."""
-_DATA_PARAMETERS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param",
-                    "WINDOW_DATA": "window_data_param"}
+_DATA_PARAMETERS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
 _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
-_SPEC_FIELDS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult",
-                "weight_decay": "decay_mult"}
+_SPEC_FIELDS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult", "weight_decay": "decay_mult"}
 """List of a V1 layer -> the ParamSpec field for its i-th value."""
 
 

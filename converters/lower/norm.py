@@ -318,8 +318,6 @@ def surface_norm(layer: LayerDef, net: Builder) -> None:
     _normalise_length(layer, net, 0.0, margin=1e-6)
 
 
-def _normalise_length(
-    layer: LayerDef, net: Builder, epsilon: float, across: bool = False, margin: float = 0.0
-) -> None:
+def _normalise_length(layer: LayerDef, net: Builder, epsilon: float, across: bool = False, margin: float = 0.0) -> None:
     scale = net.param(layer, "scale", np.ones((1, 1), np.float32))
     net.finish(layer, Normalize(acrossSpatial=across, eps=epsilon, margin=margin), params=[scale])

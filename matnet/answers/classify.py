@@ -148,9 +148,7 @@ def classify(
     pictures, several = pictures_of(images)
     if scores is None and detects(net):
         way = in_words("net.detect(images)", f"`{program('predict')}`")
-        raise NetworkError(
-            f"{net.source}: this network is a detector: it scores boxes, not images; use {way}"
-        )
+        raise NetworkError(f"{net.source}: this network is a detector: it scores boxes, not images; use {way}")
     prepared, engine = chosen(net, preprocessing, keywords)
     variable = score_variable(net, scores)
     known = net.classes if classes is None else stated_classes(classes)

@@ -289,9 +289,7 @@ def drawn_files(folder: Path, images: Sequence[Picture]) -> list[Path]:
         )
     foreign = next((file for file in files if os.path.lexists(file) and not _is_drawn(file)), None)
     if foreign is not None:
-        raise DataError(
-            f"{foreign}: exists, and matnet did not draw it; give another folder with {other}"
-        )
+        raise DataError(f"{foreign}: exists, and matnet did not draw it; give another folder with {other}")
     return files
 
 

@@ -80,9 +80,7 @@ class LayerView:
             raise NetworkError(f"layer {self.name!r} ({self._layer.type_name}) has no such param to replace")
         new = np.asarray(value, dtype=old.dtype)
         if new.shape != old.shape:
-            raise NetworkError(
-                f"layer {self.name!r}: the new array has shape {new.shape}, expected {old.shape}"
-            )
+            raise NetworkError(f"layer {self.name!r}: the new array has shape {new.shape}, expected {old.shape}")
         self._net.params[self._layer.params[position]].value = new
 
     def __repr__(self) -> str:

@@ -134,10 +134,7 @@ class Page:
             MatnetError: _refused, ClientDisconnect: _gone, HTTPException: _no_such, Exception: _failed
         }  # fmt: skip
         return Starlette(
-            routes=routes,
-            middleware=[Middleware(Guard, names=names)],
-            exception_handlers=handlers,
-            lifespan=self._life,
+            routes=routes, middleware=[Middleware(Guard, names=names)], exception_handlers=handlers, lifespan=self._life
         )
 
     @asynccontextmanager

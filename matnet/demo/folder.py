@@ -131,9 +131,7 @@ class Folder:
             free += sizes[loose[0]]
             self._remove(loose.pop(0))
         if free < 0:
-            raise DataError(
-                f"the page's limit of {self.room / MB:,.0f} MB for files is reached; try again later"
-            )
+            raise DataError(f"the page's limit of {self.room / MB:,.0f} MB for files is reached; try again later")
 
     def close(self) -> None:
         """Remove everything."""

@@ -140,9 +140,7 @@ def _objects(
     except MatnetError as error:
         return {"detects": False, "error": kept.text(str(error))}
     boxes = ["{:.0f}, {:.0f} to {:.0f}, {:.0f}".format(*row["box"]) for row in listed]
-    top = [
-        {"class": f"{row['class']} ({box})", "value": row["score"]} for row, box in zip(listed, boxes, strict=True)
-    ]
+    top = [{"class": f"{row['class']} ({box})", "value": row["score"]} for row, box in zip(listed, boxes, strict=True)]
     notes = [kept.text(note) for note in doubts(kept.net, how)]
     notes += [] if top else [f"no object with a score of {LEAST} or more"]
     return {"measure": "probability", "top": top, "notes": notes}
@@ -190,9 +188,7 @@ def steps_picture(kept: Kept, image: Dropped, given: Mapping[str, Any]) -> bytes
     return png(plots.preprocessing(kept.net, image.opened(), preparation(kept, given)))
 
 
-def maps_picture(
-    kept: Kept, image: Dropped, layer: str, given: Mapping[str, Any], engine: EngineOptions
-) -> bytes:
+def maps_picture(kept: Kept, image: Dropped, layer: str, given: Mapping[str, Any], engine: EngineOptions) -> bytes:
     """The feature maps of a layer, as PNG."""
     how = preparation(kept, given)
     return png(plots.feature_maps(kept.net, image.opened(), layer, preprocessing=how, options=engine))

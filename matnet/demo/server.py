@@ -139,9 +139,7 @@ def _ended_by_signals() -> Iterator[None]:
         yield
         return
     numbers = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
-    before = {
-        number: signal.signal(number, _end) for number in numbers if signal.getsignal(number) != signal.SIG_IGN
-    }
+    before = {number: signal.signal(number, _end) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
     finally:

@@ -36,9 +36,7 @@ def fold(table: NetworkTable) -> NetworkTable:
         return table
     used = {name for row in rows for name in (*row.inputs, *row.outputs)}
     inside = {name for row in table.layers for name in row.outputs} - used
-    return replace(
-        table, layers=tuple(rows), variables=tuple(row for row in table.variables if row.name not in inside)
-    )
+    return replace(table, layers=tuple(rows), variables=tuple(row for row in table.variables if row.name not in inside))
 
 
 def _parts(table: NetworkTable) -> list[tuple[int, int]]:

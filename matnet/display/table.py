@@ -303,9 +303,7 @@ def _multiply_adds(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> i
         return None
     try:
         return layer.op.multiply_adds(
-            [shapes[name] for name in layer.inputs],
-            net.param_shapes(layer),
-            [shapes[name] for name in layer.outputs],
+            [shapes[name] for name in layer.inputs], net.param_shapes(layer), [shapes[name] for name in layer.outputs]
         )
     except MatnetError:
         return None

@@ -12,10 +12,5 @@ if TYPE_CHECKING:
     from matnet.doctor.search import Diagnosis, Search, try_changes
 
 __getattr__, __dir__, __all__ = lazy(
-    __name__,
-    {
-        "checks": "check_network",
-        "findings": "Finding",
-        "search": "Diagnosis Search try_changes",
-    },
+    __name__, {"checks": "check_network", "findings": "Finding", "search": "Diagnosis Search try_changes"}
 )

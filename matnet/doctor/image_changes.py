@@ -40,10 +40,7 @@ class ImageChange:
 
 
 def image_changes(
-    base: Preprocessing,
-    knobs: Sequence[str] = KNOBS,
-    colour: np.ndarray | None = None,
-    color_format: str | None = None,
+    base: Preprocessing, knobs: Sequence[str] = KNOBS, colour: np.ndarray | None = None, color_format: str | None = None
 ) -> list[ImageChange]:
     """The changes of these knobs that differ from `base`. colour: the mean of the given images.
 

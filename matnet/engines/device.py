@@ -59,8 +59,7 @@ def refuse_on_cpu(backend: str, device: Device | None, precision: str) -> None:
     """Raise EngineError if a GPU or a reduced precision is requested from a CPU backend."""
     if device is not None and device.kind != "cpu":
         raise EngineError(
-            f"backend {backend!r} runs on the CPU; for a GPU use backend 'cupy' or 'auto', "
-            "otherwise omit device 'gpu'"
+            f"backend {backend!r} runs on the CPU; for a GPU use backend 'cupy' or 'auto', otherwise omit device 'gpu'"
         )
     if precision != "fp32":
         raise EngineError(

@@ -90,11 +90,7 @@ def _in_memory(value: Any) -> Any:
 
 
 def save_network(
-    net: Network,
-    path: str | os.PathLike[str],
-    format: str = "auto",
-    version: str = "5",
-    compress: bool = False,
+    net: Network, path: str | os.PathLike[str], format: str = "auto", version: str = "5", compress: bool = False
 ) -> Path:
     """Write a `.mat` file for MatConvNet; the output is deterministic.
 

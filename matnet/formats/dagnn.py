@@ -163,12 +163,7 @@ def _write_param(net: Network, name: str, written: str, average: bool) -> dict[s
     param = net.params.get(name) or Param(empty())
     rate = param.learning_rate if param.learning_rate is not None else (0.1 if average else 1.0)
     decay = param.weight_decay if param.weight_decay is not None else 1.0
-    return {
-        "name": written,
-        "value": param.value,
-        "learningRate": to_matlab(rate),
-        "weightDecay": to_matlab(decay),
-    }
+    return {"name": written, "value": param.value, "learningRate": to_matlab(rate), "weightDecay": to_matlab(decay)}
 
 
 def _write_layer(

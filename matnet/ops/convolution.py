@@ -223,11 +223,7 @@ class ConvTranspose(Op):
     images_independent = True
     spatial_params = frozenset({0})
     param_count: ClassVar[tuple[int, int]] = (1, 2)
-    opts_fields: ClassVar = {
-        "upsample": "upsample",
-        "crop": "crop",
-        "numgroups": "numGroups",
-    }
+    opts_fields: ClassVar = {"upsample": "upsample", "crop": "crop", "numgroups": "numGroups"}
     implied_fields = frozenset({"size", "hasBias"})
     size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
     hasBias: bool = True

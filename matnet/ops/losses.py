@@ -87,9 +87,7 @@ def pdist(
     """
     fits = all(b in (a, 1) for a, b in zip(x.shape, x0.shape, strict=True)) and x.shape[1] == x0.shape[1]
     if not fits:
-        raise ShapeError(
-            f"pdist: cannot broadcast input 2 of shape {x0.shape} to input 1 of shape {x.shape}"
-        )
+        raise ShapeError(f"pdist: cannot broadcast input 2 of shape {x0.shape} to input 1 of shape {x.shape}")
     distance = xp.abs(x - x0)
     if p == 2:
         distance = (distance * distance).sum(axis=1, keepdims=True)
@@ -124,9 +122,7 @@ def _class_index(labels: np.ndarray, classes: int) -> np.ndarray:
     """Labels 1..D as 0-based indices N x 1 x ...; ignored labels (0) become class 0."""
     wrong = (labels != np.floor(labels)) | (labels < 0) | (labels > classes)
     if wrong.any():
-        raise DataError(
-            f"label {labels[wrong][0]:g} for {classes} classes; expected 1..{classes}, or 0 to ignore"
-        )
+        raise DataError(f"label {labels[wrong][0]:g} for {classes} classes; expected 1..{classes}, or 0 to ignore")
     return np.maximum(labels.astype(np.int64) - 1, 0)
 
 

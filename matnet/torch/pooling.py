@@ -55,9 +55,7 @@ def write_caffe_pooling(writer: LayerWriter, op: CaffePooling) -> None:
     inside = not ceil or any(pads) or all(s <= k for s, k in zip(op.stride, op.poolSize, strict=True))
     exact = inside and all(2 * before <= size for before, size in zip(pads, op.poolSize, strict=True))
     if op.mask and not exact:
-        raise NotExpressible(
-            "torch has no mask for windows outside the input or for pads of more than half a window"
-        )
+        raise NotExpressible("torch has no mask for windows outside the input or for pads of more than half a window")
     if op.method == "stochastic":
         writer.write(call("stochastic_pool2d", writer.x, op.poolSize, op.stride, ceil_mode=ceil))
     elif not exact:

@@ -88,11 +88,7 @@ class _Talk:
 
     def __init__(self, url: str, headers: Mapping[str, str], patience: Patience) -> None:
         self.url = url
-        self.headers = {
-            "Accept-Encoding": "identity",
-            "User-Agent": f"matnet/{matnet.__version__}",
-            **headers,
-        }
+        self.headers = {"Accept-Encoding": "identity", "User-Agent": f"matnet/{matnet.__version__}", **headers}
         self.patience = patience
         self.parts: queue.Queue[Any] = queue.Queue(_QUEUED)
         self.over = threading.Event()

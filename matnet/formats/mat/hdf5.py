@@ -21,16 +21,7 @@ from matnet.formats.mat.values import Shape
 HELPER_GROUPS = ("#refs#", "#subsystem#")
 
 # Exceptions of h5py for damaged files; the type depends on where HDF5, h5py or numpy fails.
-_ERRORS = (
-    OSError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    struct.error,
-)
+_ERRORS = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, struct.error)
 
 VIEWED_FROM = 2**16
 """Minimum size in bytes for an array to be a view of the mapped file; smaller ones are read just as fast."""

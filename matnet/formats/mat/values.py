@@ -38,10 +38,7 @@ class StructArray(list[dict[str, Any]]):
     """A MATLAB struct array that is not 1x1: dicts in column-major order; keeps `fields` even when empty."""
 
     def __init__(
-        self,
-        items: Iterable[dict[str, Any]] = (),
-        shape: Shape | None = None,
-        fields: Iterable[str] | None = None,
+        self, items: Iterable[dict[str, Any]] = (), shape: Shape | None = None, fields: Iterable[str] | None = None
     ) -> None:
         super().__init__(items)
         self.shape: Shape = shape if shape is not None else ((1, len(self)) if self else (0, 0))

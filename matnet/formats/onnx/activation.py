@@ -7,10 +7,7 @@ from matnet.formats.onnx.registry import exporter
 from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
 from matnet.ops.base import Op
 
-SAME_IN_ONNX: dict[type[Op], str] = {
-    Sigmoid: "Sigmoid",
-    DropOut: "Identity",
-}
+SAME_IN_ONNX: dict[type[Op], str] = {Sigmoid: "Sigmoid", DropOut: "Identity"}
 
 
 @exporter(*SAME_IN_ONNX)

@@ -45,9 +45,7 @@ class Eltwise(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_equal(inputs)
         if self.coeff and len(self.coeff) != len(inputs):
-            raise ShapeError(
-                f"has {len(self.coeff)} coefficients; expected {len(inputs)}, one per input"
-            )
+            raise ShapeError(f"has {len(self.coeff)} coefficients; expected {len(inputs)}, one per input")
         return [inputs[0]]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -134,9 +132,7 @@ class Slice(AlongAxis):
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x, bounds = inputs[0], self._bounds(inputs[0].shape[self.axis])
         rows = xp.moveaxis(x, self.axis, 0)
-        return [
-            xp.ascontiguousarray(xp.moveaxis(rows[low:high], 0, self.axis)) for low, high in pairwise(bounds)
-        ]
+        return [xp.ascontiguousarray(xp.moveaxis(rows[low:high], 0, self.axis)) for low, high in pairwise(bounds)]
 
 
 @register("dagnn.Tile")
@@ -184,9 +180,7 @@ class CaffeCrop(FromAxis, Op):
         wanted = (*x[: self.axis], *like[self.axis :])
         places = zip(self._starts(), wanted, x, strict=True)
         if any(start < 0 or start + size > have for start, size, have in places):
-            raise ShapeError(
-                f"a crop of {text(wanted)} at {self._starts()} is outside the input of {text(x)}"
-            )
+            raise ShapeError(f"a crop of {text(wanted)} at {self._starts()} is outside the input of {text(x)}")
         return [wanted]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:

@@ -23,9 +23,7 @@ class NormalizedFilter:
 
     def __init__(self, features: np.ndarray) -> None:
         self.lattice = Permutohedral(features)
-        self.norm = 1 / (
-            self.lattice.filter(np.ones((1, len(features)), dtype=np.float32)) + np.float32(1e-20)
-        )
+        self.norm = 1 / (self.lattice.filter(np.ones((1, len(features)), dtype=np.float32)) + np.float32(1e-20))
 
     def __call__(self, values: np.ndarray) -> Array:
         """C x pixels -> C x pixels."""
@@ -38,9 +36,7 @@ def position_features(height: int, width: int, x_std: float, y_std: float) -> np
     return np.stack([columns / np.float32(x_std), rows / np.float32(y_std)], axis=1)
 
 
-def bilateral_features(
-    image: np.ndarray, x_std: float, y_std: float, colour_std: Sequence[float]
-) -> np.ndarray:
+def bilateral_features(image: np.ndarray, x_std: float, y_std: float, colour_std: Sequence[float]) -> np.ndarray:
     """Position and colour of each pixel, divided by the standard deviations: (height width) x 5. image: 3 x H x W."""
     _, height, width = image.shape
     colours = image.reshape(3, -1).T / np.array(colour_std, dtype=np.float32)
@@ -50,9 +46,7 @@ def bilateral_features(
 def _require_positive(op: Op, names: Sequence[str]) -> None:
     for name in names:
         if not all(value > 0 for value in np.ravel(getattr(op, name))):
-            raise NetworkError(
-                f"field {name!r} is {getattr(op, name)}; expected positive standard deviations"
-            )
+            raise NetworkError(f"field {name!r} is {getattr(op, name)}; expected positive standard deviations")
 
 
 def _require_image(scores: Shape, image: Shape) -> None:
@@ -94,13 +88,9 @@ class MultiStageMeanfield(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         unary, start, image = inputs
         if start != unary:
-            raise ShapeError(
-                f"the initial scores are {text(start)}; expected {text(unary)} as of the unary scores"
-            )
+            raise ShapeError(f"the initial scores are {text(start)}; expected {text(unary)} as of the unary scores")
         _require_image(unary, image)
-        for name, shape in zip(
-            ("spatial weights", "bilateral weights", "compatibility"), params, strict=True
-        ):
+        for name, shape in zip(("spatial weights", "bilateral weights", "compatibility"), params, strict=True):
             require_count(shape, (unary[1] ** 2,), f"the matrix of {name}")
         return [unary]
 
@@ -113,8 +103,7 @@ class MultiStageMeanfield(Op):
         height, width = unary.shape[2:]
         spatial = NormalizedFilter(position_features(height, width, self.thetaGamma, self.thetaGamma))
         results = [
-            self._infer(unary[n], start[n], [spatial, self._bilateral(image[n])], params)
-            for n in range(len(unary))
+            self._infer(unary[n], start[n], [spatial, self._bilateral(image[n])], params) for n in range(len(unary))
         ]
         return [xp.asarray(np.stack(results))]
 
@@ -123,19 +112,13 @@ class MultiStageMeanfield(Op):
         return NormalizedFilter(features)
 
     def _infer(
-        self,
-        unary: np.ndarray,
-        start: np.ndarray,
-        filters: Sequence[NormalizedFilter],
-        matrices: Sequence[np.ndarray],
+        self, unary: np.ndarray, start: np.ndarray, filters: Sequence[NormalizedFilter], matrices: Sequence[np.ndarray]
     ) -> np.ndarray:
         fixed = unary.reshape(len(unary), -1)
         scores = start.reshape(len(start), -1)
         for _ in range(self.numIterations):
             beliefs = softmax(np, scores, 0)
-            scores = fixed - sum(
-                matrix @ smooth(beliefs) for matrix, smooth in zip(matrices, filters, strict=True)
-            )
+            scores = fixed - sum(matrix @ smooth(beliefs) for matrix, smooth in zip(matrices, filters, strict=True))
         return scores.reshape(unary.shape)
 
 
@@ -237,9 +220,7 @@ class DenseCRF(Op):
             for weight, x, y in zip(self.wtGauss, self.xGauss, self.yGauss, strict=True)
         ]
         colour_std = zip(self.bBilateral, self.gBilateral, self.rBilateral, strict=True)
-        for weight, x, y, stds in zip(
-            self.wtBilateral, self.xBilateral, self.yBilateral, colour_std, strict=True
-        ):
+        for weight, x, y, stds in zip(self.wtBilateral, self.xBilateral, self.yBilateral, colour_std, strict=True):
             filters.append((weight, NormalizedFilter(bilateral_features(colours, x, y, stds))))
         return filters
 
@@ -252,8 +233,4 @@ class DenseCRF(Op):
         beliefs = beliefs.reshape(scores.shape)
         if self.output == "label":
             return beliefs.argmax(axis=0)
-        return (
-            beliefs
-            if self.output == "probability"
-            else np.log(np.maximum(beliefs, np.finfo(np.float32).tiny))
-        )
+        return beliefs if self.output == "probability" else np.log(np.maximum(beliefs, np.finfo(np.float32).tiny))

@@ -50,12 +50,7 @@ def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def suppress(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    confidence: float,
-    overlap: float,
-    top_k: int = -1,
-    eta: float = 1.0,
+    boxes: np.ndarray, scores: np.ndarray, confidence: float, overlap: float, top_k: int = -1, eta: float = 1.0
 ) -> list[int]:
     """Greedy non-maximum suppression: indices of the kept boxes, best score first.
 
@@ -161,9 +156,7 @@ class DetectionOutput(Op):
             priors = decode(refining[1].reshape(images, -1, 1, 4), priors, stated, self.codeType)
         with np.errstate(over="ignore", invalid="ignore"):  # from extremely large boxes
             boxes = decode(predicted, priors, stated, self.codeType)
-            rows = [
-                row for image in range(images) for row in self._image_rows(image, boxes[image], scores[image])
-            ]
+            rows = [row for image in range(images) for row in self._image_rows(image, boxes[image], scores[image])]
         if not rows:
             rows = [[image, -1, -1, -1, -1, -1, -1] for image in range(images)]
         return [xp.asarray(np.array(rows, dtype=np.float32)[None, None])]
@@ -182,9 +175,7 @@ class DetectionOutput(Op):
             if label == self.backgroundLabel:
                 continue
             own, score = boxes[:, 0 if self.shareLocation else label], scores[:, label]
-            kept = suppress(
-                own, score, self.confidenceThreshold, self.nmsThreshold, self.nmsTopK, self.nmsEta
-            )
+            kept = suppress(own, score, self.confidenceThreshold, self.nmsThreshold, self.nmsTopK, self.nmsEta)
             found += [[image, label, score[index], *own[index]] for index in kept]
         if 0 <= self.keepTopK < len(found):
             best = sorted(range(len(found)), key=lambda place: -found[place][2])[: self.keepTopK]

@@ -30,9 +30,7 @@ class _Table(Op):
 
     def _require_bias(self, params: Sequence[Shape], outputs: int) -> None:
         if len(params) != 1 + self.hasBias:
-            raise ShapeError(
-                f"has {len(params)} params; expected {1 + self.hasBias} with hasBias {self.hasBias}"
-            )
+            raise ShapeError(f"has {len(params)} params; expected {1 + self.hasBias} with hasBias {self.hasBias}")
         if self.hasBias:
             require_count(params[1], (outputs,), "the bias")
 
@@ -62,9 +60,7 @@ class InnerProduct(_Table):
         self._require_bias(params, outputs)
         return [to_4d((*inputs[0][: self.axis], outputs))]
 
-    def multiply_adds(
-        self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]
-    ) -> int:
+    def multiply_adds(self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         return prod(inputs[0]) * params[0][0]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:

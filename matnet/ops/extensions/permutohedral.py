@@ -25,9 +25,7 @@ class Permutohedral:
         features = np.asarray(features, dtype=np.float32)
         self.points, self.dimensions = features.shape
         if not np.isfinite(features).all():
-            raise NetworkError(
-                "the image has NaN or infinite values and cannot be filtered"
-            )
+            raise NetworkError("the image has NaN or infinite values and cannot be filtered")
         keys, self.weights = _enclosing_simplices(_elevated(features))
         codes, encode = _encoder(keys, self.dimensions + 1)
         known, self.corners = np.unique(codes, return_inverse=True)

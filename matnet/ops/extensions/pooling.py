@@ -122,9 +122,7 @@ class CaffePooling(Op):
         if (top, left) != (bottom, right):
             raise NetworkError(f"field 'pad' is {list(self.pad)}; expected equal pads on opposite sides, as in Caffe")
         if (top and top >= self.poolSize[0]) or (left and left >= self.poolSize[1]):
-            raise NetworkError(
-                f"field 'pad' is {[top, left]}; expected less than the window {list(self.poolSize)}"
-            )
+            raise NetworkError(f"field 'pad' is {[top, left]}; expected less than the window {list(self.poolSize)}")
         if self.mask and self.method != "max":
             raise NetworkError(f"field 'mask': supported only for max pooling, not {self.method!r}")
         if self.method == "stochastic" and any(self.pad):
@@ -133,9 +131,7 @@ class CaffePooling(Op):
     def _windows(self, size: Pair) -> Windows:
         pad = (self.pad[0], self.pad[2])
         count = [
-            caffe_pooled(
-                size[i], self.poolSize[i], self.stride[i], pad[i], self.roundMode == "floor", any(pad)
-            )
+            caffe_pooled(size[i], self.poolSize[i], self.stride[i], pad[i], self.roundMode == "floor", any(pad))
             for i in (0, 1)
         ]
         return Windows(self.poolSize, self.stride, pad, (count[0], count[1]))
@@ -179,9 +175,7 @@ class GlobalPooling(Op):
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
-        return [
-            x.max(axis=(2, 3), keepdims=True) if self.method == "max" else x.mean(axis=(2, 3), keepdims=True)
-        ]
+        return [x.max(axis=(2, 3), keepdims=True) if self.method == "max" else x.mean(axis=(2, 3), keepdims=True)]
 
 
 @register("dagnn.SPP")
@@ -219,6 +213,4 @@ class SPP(Op):
         x = inputs[0]
         pool = max_pool if self.method == "max" else average_pool
         levels = [pool(xp, x, self._level(x.shape[2:], level)) for level in range(self.pyramidHeight)]
-        return [
-            xp.concatenate([values.reshape(x.shape[0], -1) for values in levels], axis=1)[:, :, None, None]
-        ]
+        return [xp.concatenate([values.reshape(x.shape[0], -1) for values in levels], axis=1)[:, :, None, None]]

@@ -68,9 +68,7 @@ class _Recurrent(Op):
             require_count(params[2], (rows * prod(inputs[1 + self.hasCont][1:]),), "param 3 (static weights)")
         require_count(params[2 + self.staticInput], (rows * width,), "the recurrent weights")
 
-    def multiply_adds(
-        self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]
-    ) -> int:
+    def multiply_adds(self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]) -> int:
         return prod(inputs[0][:2]) * sum(prod(shape) for shape in params if len(shape) > 1)
 
     def prepare(self, xp: Any, params: Sequence[Array]) -> Any:

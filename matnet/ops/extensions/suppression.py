@@ -76,11 +76,7 @@ def areas_of(boxes: np.ndarray, plus: float) -> Array:
 
 
 def keep_best(
-    boxes: np.ndarray,
-    limit: float,
-    overlap: Overlap = POINTS,
-    most: int | None = None,
-    areas: np.ndarray | None = None,
+    boxes: np.ndarray, limit: float, overlap: Overlap = POINTS, most: int | None = None, areas: np.ndarray | None = None
 ) -> np.ndarray:
     """Indices of the kept boxes, at most `most`. boxes: R x 4, best first.
 

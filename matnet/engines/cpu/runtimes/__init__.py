@@ -10,9 +10,7 @@ from matnet.engines.cpu.runtimes.openvino import OpenVino
 from matnet.errors import EngineError, nearest
 
 AUTO = "auto"
-REMOVED = {
-    "opencv": "was removed, because it was never the fastest; the benchmarks still include it (--peers opencv)"
-}
+REMOVED = {"opencv": "was removed, because it was never the fastest; the benchmarks still include it (--peers opencv)"}
 
 __all__ = ["AUTO", "RUNTIMES", "OnnxRuntime", "OpenVino", "Runtime", "RuntimeSettings"]
 __all__ += ["available", "candidates", "runtime_class", "runtime_version", "tries_out"]
