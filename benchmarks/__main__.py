@@ -23,7 +23,7 @@ from matnet.benchmarks.plot import draw
 from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.table import READING, details, machine_lines, markdown, summary
 from matnet.benchmarks.timing import TimeLimits
-from matnet.command_line import run_command
+from matnet.command_line import command_parser, run_command
 from matnet.engines import BACKENDS, PRECISIONS
 from matnet.errors import EngineError, MatnetError, listing, program
 from matnet.figures import require_matplotlib
@@ -39,8 +39,8 @@ PUBLISHED = "--published"
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        prog=program("benchmarks"),
+    command = command_parser(
+        "benchmarks",
         description="Time published networks in matnet and in every installed peer, in turns, in one run.",
     )
     add = command.add_argument

@@ -33,7 +33,7 @@ import numpy as np
 import matnet
 from matnet.arguments import positive
 from matnet.benchmarks.machine import resident, write_figures
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.datasets import ImageList
 from matnet.datasets.scan import images_below
 from matnet.engines import EngineOptions
@@ -59,7 +59,7 @@ LARGE = "imagenet-vgg-verydeep-16"
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog=f"python -m {PROGRAM}",
         description="Measure predict, classify, features and to_torch against targets; status 1 if one is missed.",
         epilog="MODEL must state its preprocessing. to_torch is skipped if torch is not installed.",

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from matnet.benchmarks.machine import with_bytecode, write_figures
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.files.message import Message, build
 from matnet.errors import MatnetError
@@ -174,7 +174,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(prog="python -m matnet.benchmarks.convert", description=__doc__.splitlines()[0])
+    command = CommandParser(prog="python -m matnet.benchmarks.convert", description=__doc__.splitlines()[0])
     command.add_argument("--network", choices=tuple(NETWORKS), action="append", help="default: all")
     command.add_argument("--repeats", type=int, default=5, help="timed rounds of each network (default 5)")
     command.add_argument("--json", metavar="FILE", help="also write the rows, with every probe, to FILE")

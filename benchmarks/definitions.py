@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.converters import convert_caffe
 from matnet.converters.caffemodel import read_prototxt
 from matnet.errors import FileFormatError, MatnetError
@@ -287,7 +287,7 @@ def print_summary(found: dict[str, Any], shown: int) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.definitions",
         description="Try Caffe definitions: read, build, size, and run each with random weights.",
     )

@@ -23,7 +23,7 @@ import numpy as np
 
 import matnet
 from matnet.arguments import positive
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.finite import weights_not_finite
 
 MOST = 0.02
@@ -32,7 +32,7 @@ NAME, SHAPE = "imagenet-caffe-alex", (3, 227, 227)
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.finite_check",
         description="Measure the check of weights and scores of AlexNet with random weights; status 1 if over 2 %.",
     )

@@ -27,7 +27,7 @@ from matnet.benchmarks.models import check_names
 from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.targets import gpu_verdicts
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.engines import BACKENDS, PRECISIONS
 from matnet.errors import MatnetError
 from matnet.files import atomic_write, check_outputs
@@ -39,7 +39,7 @@ INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.gpu",
         description="Check the GPU engine against recorded numbers, and compare its speed with torch on the same GPU.",
     )

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from matnet.benchmarks.machine import write_figures
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.errors import MatnetError
 from matnet.files import atomic_write, check_outputs
 from matnet.formats.mat import write_mat
@@ -338,7 +338,7 @@ def seconds_of(subject: GrowingInput, parts: int, runs: int) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.growth",
         description="Processor time for inputs of N and of 2 N parts; the ratio is 2 if the work is linear.",
     )

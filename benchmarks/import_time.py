@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from matnet.benchmarks.machine import with_bytecode, write_figures
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.errors import MatnetError
 from matnet.files import check_outputs
 from matnet.kinds import JSON
@@ -32,7 +32,7 @@ PROBE = "import time; start = time.process_time()\n{statement}\nprint(time.proce
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.import_time",
         description="Processor time of `import numpy`, `import matnet` and the commands show and convert, in fresh "
         f"processes in turns; exit status 1 if a command takes over {TARGET:.0f} ms more than numpy's import.",

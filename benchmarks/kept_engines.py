@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from matnet.benchmarks.machine import write_figures
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.engines import BACKENDS
 from matnet.errors import MatnetError
 from matnet.files import check_outputs
@@ -49,7 +49,7 @@ class CallRow:
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.kept_engines",
         description=f"Time net(x) and engine(x) in turns; exit status 1 if net(x) takes over {TARGET} ms more.",
     )

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from matnet.benchmarks.machine import write_figures
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.errors import MatnetError
 from matnet.files import check_outputs
 from matnet.formats.mat import read_mat, write_mat
@@ -253,7 +253,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.mat_load",
         description="Time loading a 240 MB network in each MAT version and compare with scipy and h5py.",
     )

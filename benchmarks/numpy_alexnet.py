@@ -11,7 +11,6 @@ from matnet.interrupts import interruptible
 if __name__ == "__main__":
     interruptible()
 
-import argparse
 import json
 import os
 import platform
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.errors import EngineError, NetworkError
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU, SoftMax
@@ -157,7 +156,7 @@ def versions() -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m matnet.benchmarks.numpy_alexnet", description=__doc__)
+    parser = CommandParser(prog="python -m matnet.benchmarks.numpy_alexnet", description=__doc__)
     parser.add_argument("--batch", type=int, default=10, help="images per forward pass (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=9, help="timed passes of each (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

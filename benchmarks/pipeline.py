@@ -27,7 +27,7 @@ from matnet import load
 from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.peers import PEERS, Runner, Subject
 from matnet.benchmarks.peers.base import imported
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.datasets import ImageList
 from matnet.engines import EngineOptions
 from matnet.engines.device import processors
@@ -98,7 +98,7 @@ Stage = Callable[[], TopK | None]
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.pipeline",
         description="Time an evaluation from JPEG files to errors: the engine alone, preprocessing alone, both, and "
         "peers, in turns, in one run.",

@@ -7,7 +7,6 @@ from matnet.interrupts import interruptible
 if __name__ == "__main__":
     interruptible()
 
-import argparse
 import statistics
 import sys
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import numpy as np
 
 from matnet.arguments import positive
 from matnet.benchmarks.torchvision import seconds, torchvision_ops
-from matnet.command_line import common_options, run_command
+from matnet.command_line import CommandParser, common_options, run_command
 from matnet.ops.roi import ROIPooling
 from matnet.tables import Table
 
@@ -45,7 +44,7 @@ def pooled(values: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table; status 1 if values differ. EngineError without torchvision."""
-    command = argparse.ArgumentParser(parents=[common_options()], description=__doc__)
+    command = CommandParser(parents=[common_options()], description=__doc__)
     command.add_argument("--boxes", type=positive, default=2000, metavar="N")
     command.add_argument("--rounds", type=positive, default=5, metavar="N")
     options = command.parse_args(argv)

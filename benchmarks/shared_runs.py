@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from matnet.arguments import positive
-from matnet.command_line import common_options, run_command
+from matnet.command_line import CommandParser, common_options, run_command
 from matnet.datasets import ImageList
 from matnet.engines import EngineOptions
 from matnet.evaluation.config import EvaluationConfig
@@ -105,7 +105,7 @@ def kill_one(cluster: Any) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table; status 1 if the counts differ."""
-    command = argparse.ArgumentParser(parents=[common_options()], description=__doc__)
+    command = CommandParser(parents=[common_options()], description=__doc__)
     command.add_argument("--images", type=positive, default=50_000, metavar="N")
     command.add_argument("--workers", type=positive, default=8, metavar="N")
     command.add_argument("--deaths", type=int, default=3, metavar="N", help="workers that are killed (default: 3)")

@@ -16,7 +16,7 @@ import numpy as np
 
 from matnet.benchmarks.machine import resident
 from matnet.benchmarks.nets import squeezenet
-from matnet.command_line import run_command
+from matnet.command_line import CommandParser, run_command
 from matnet.engines.cpu.runtimes import RUNTIMES, available
 from matnet.errors import MatnetError
 
@@ -26,7 +26,7 @@ ALLOWED = 4 << 20  # bytes, for fluctuations of the interpreter and the allocato
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="python -m matnet.benchmarks.steady_memory",
         description="Run many batches of SqueezeNet in each runtime; exit with 1 if memory grows by over 4 MiB.",
     )

@@ -80,8 +80,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"matnet {__version__}")
         print("\n".join(f"{name}: {value}" for name, value in backends_and_devices().items()))
         return 0
-    what = "an option" if given[0].startswith("-") else "a command"
-    raise MatnetError(f"{given[0]}: is not {what} of matnet{nearest(given[0], verbs())}; `matnet --help` lists all")
+    what, known = ("an option", ["--help", "--version"]) if given[0].startswith("-") else ("a command", [*verbs()])
+    raise MatnetError(f"{given[0]}: is not {what} of matnet{nearest(given[0], known)}; `matnet --help` lists all")
 
 
 def script() -> int:

@@ -26,7 +26,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     test suite show it instead. Every command takes `--debug` and `--import FILE`.
     """
     _usable_streams()
-    common, left = common_options().parse_known_args(argv)
+    common, left = _common(argv)
     interrupts = Interrupts()
     try:
         with worded_for_commands(), interrupts.kept(), log_on_stderr():
@@ -46,6 +46,15 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
         print(INTERRUPTED, file=sys.stderr)
         return ended(interrupts.status or ExitStatus.INTERRUPTED)
     return _reported(error, common.debug or "PYTEST_CURRENT_TEST" in os.environ)
+
+
+def _common(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The common options, and the other arguments; all of these if the command's own parser must report a fault."""
+    parser = common_options()
+    try:
+        return parser.parse_known_args(argv)
+    except argparse.ArgumentError:
+        return parser.parse_args([]), sys.argv[1:] if argv is None else argv
 
 
 def _reported(error: BaseException, debug: bool) -> int:
@@ -99,9 +108,18 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._typed = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        unknown = re.search("--[^ =]+", message) if message.startswith("unrecognized arguments") else None
-        super().error(message + (nearest(unknown[0], _options_of(self)) if unknown else ""))
+        options, unknown = _options_of(self), "unrecognized arguments:"
+        if message.startswith("the following arguments are required"):  # perhaps because an option is misspelt
+            typed = (text for text in self._typed if re.match("--[a-z]", text))
+            wrong = [text for text in typed if text.partition("=")[0] not in options]
+            message = f"{unknown} {' '.join(wrong)}" if wrong else message
+        option = re.search(r" (-[-a-zA-Z][\w-]+)", message) if message.startswith(unknown) else None
+        super().error(message + (nearest(option[1], options) if option else ""))
 
 
 def _options_of(parser: argparse.ArgumentParser) -> list[str]:
@@ -113,7 +131,7 @@ def _options_of(parser: argparse.ArgumentParser) -> list[str]:
 
 def common_options() -> argparse.ArgumentParser:
     """Options of every command. `run_command` parses them; command parsers list them as a parent."""
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     group = common.add_argument_group("all commands")
     group.add_argument(
         "--import",

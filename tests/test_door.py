@@ -15,6 +15,7 @@ import pytest
 
 from matnet import run
 from matnet.command_line import run_command
+from matnet.zoo import __main__ as zoo
 from tests.conftest import DATA
 
 pytestmark = pytest.mark.process
@@ -53,6 +54,18 @@ def test_debug_shows_a_bug_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     with pytest.raises(KeyError):
         run_command(broken, ["--debug"])
+
+
+@pytest.mark.parametrize("wrong", ["--debug=1", "--import", "--debgu"])
+def test_a_wrong_option_of_all_commands_is_refused_by_the_command(
+    wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for main, name in ((run.main, "matnet.run"), (zoo.main, "matnet.zoo")):
+        with pytest.raises(SystemExit, match="2"):
+            run_command(main, [wrong])
+        said = capsys.readouterr().err
+        assert said.startswith(f"usage: python -m {name} ") and wrong.partition("=")[0] in said.splitlines()[-1]
+    assert wrong != "--debgu" or "nearest: --debug" in said
 
 
 def test_the_log_is_shown_on_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,10 +67,15 @@ def test_the_version(gpus: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert devices.endswith("; gpu:0 (Tesla 0); gpu:1 (Tesla 1)" if gpus else "; there is no gpu:0")
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("evl", "eval"), ("shwo", "show"), ("benchmark", "benchmarks")])
-def test_an_unknown_command_names_the_nearest(wrong: str, right: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("evl", "eval"), ("shwo", "show"), ("benchmark", "benchmarks"), ("--versoin", "--version")],
+)
+def test_an_unknown_command_names_the_nearest(
+    wrong: str, right: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_command(main, [wrong]) == 2
-    assert {wrong, right} <= set(re.findall(r"[a-z]+", capsys.readouterr().err))
+    assert {wrong, right} <= set(re.findall(r"[a-z-]+", capsys.readouterr().err))
 
 
 def test_the_rest_goes_to_the_commands_own_parser() -> None:
