@@ -39,7 +39,7 @@ def choose(device: Device | None = None, precision: str = "fp32") -> Choice:
     Probes the GPU once per process. Raises EngineError, naming what is missing, if a GPU (or a precision that requires
     one) is requested but not usable.
     """
-    from matnet.engines.cupy.probe import INSTEAD, find_gpu, worth_a_note
+    from matnet.engines.cupy.probe import find_gpu, reason, worth_a_note
 
     if device is not None and device.kind == "cpu":
         return Choice(_choose_on_processor())
@@ -48,7 +48,7 @@ def choose(device: Device | None = None, precision: str = "fp32") -> Choice:
     except EngineError as error:
         if device is not None or precision != "fp32":
             raise
-        note = f"computing on the CPU: {str(error).removesuffix(f', {INSTEAD}')}"
+        note = f"computing on the CPU: {reason(error)}"
         return Choice(_choose_on_processor(), (note,) if worth_a_note() else ())
     return Choice("cupy")
 

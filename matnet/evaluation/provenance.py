@@ -161,16 +161,16 @@ def machine() -> str:
 def backends_and_devices() -> dict[str, str]:
     """The available backends and devices, and why no GPU is available."""
     from matnet.engines.cpu.runtimes import available
-    from matnet.engines.cupy.probe import INSTEAD, find_gpu
+    from matnet.engines.cupy.probe import find_gpu, reason
 
     gpus: list[str] = []
     try:
         while True:
             gpus.append(str(find_gpu(len(gpus))))
     except EngineError as error:
-        reason = str(error).removesuffix(f", {INSTEAD}")
+        why = reason(error)
     backends = ["numpy", *(["onnx"] if available() else []), *(["cupy"] if gpus else [])]
     return {
         "backends": ", ".join(backends),
-        "devices": "; ".join([f"cpu ({machine()})", *(gpus or [reason])]),
+        "devices": "; ".join([f"cpu ({machine()})", *(gpus or [why])]),
     }

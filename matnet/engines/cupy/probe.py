@@ -67,6 +67,11 @@ def worth_a_note() -> bool:
     return cupy_installed() or DRIVER_FILE.exists()
 
 
+def reason(error: EngineError) -> str:
+    """Why there is no GPU, without the advice to somebody who asks for one."""
+    return str(error).removesuffix(f", {INSTEAD}").removesuffix("; install it")
+
+
 def find_gpu(index: int | None = None, precision: str = "fp32") -> Gpu:
     """The GPU with this number (default: the current one), after a test computation.
 
