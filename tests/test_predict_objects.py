@@ -328,7 +328,7 @@ def test_results_that_are_not_finite_are_no_unreadable_image(
     assert_line(capsys.readouterr().out, "red.png", "(not finite)")
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's own
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
 def test_finite_weights_whose_scores_are_no_numbers_are_not_nothing(
     backend: str, ssd: list[str], capsys: pytest.CaptureFixture[str]

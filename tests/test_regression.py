@@ -130,7 +130,7 @@ def test_estimates_no_better_than_one_value_are_doubtful(value: Any, status: str
     assert evaluate(net, load_values(tmp_path / "list.txt"), prepared(net)).status == status
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_values_that_are_not_finite_make_the_row_so(tmp_path: Path) -> None:
     net = gray_level()
     param = next(iter(net.params.values()))

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from matnet.ops.arrays import softmax
 from matnet.ops.base import Array, Channels, Elementwise, Op, register
 from matnet.ops.fields import as_float, of
@@ -39,8 +37,7 @@ class Sigmoid(Elementwise):
     """1 / (1 + exp(-x)) (vl_nnsigmoid)."""
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
-        with np.errstate(over="ignore"):  # exp(-x) may be infinite; the result is then 0
-            result = xp.exp(-inputs[0])
+        result = xp.exp(-inputs[0])
         result += 1
         return [xp.reciprocal(result, out=result)]
 

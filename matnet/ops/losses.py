@@ -145,8 +145,7 @@ def _topkerror(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
 
 
 def _log(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return -np.log(_own(scores, index))
+    return -np.log(_own(scores, index))
 
 
 def _softmaxlog(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
@@ -169,8 +168,7 @@ def _binaryerror(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Ar
 
 
 def _binarylog(scores: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return -np.log(labels * (scores - 0.5) + 0.5)
+    return -np.log(labels * (scores - 0.5) + 0.5)
 
 
 def _logistic(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Array:

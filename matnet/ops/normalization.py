@@ -79,12 +79,11 @@ def _window_sums(xp: Any, squares: Array, length: int) -> Array:
 
 def _inverse_power(xp: Any, base: Array, beta: float) -> Array:
     """base^(-beta); the usual exponent 0.75 uses square roots, which are exact and fast."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if beta == 0.75:
-            root = xp.sqrt(base)
-            root *= xp.sqrt(root)
-            return xp.reciprocal(root, out=root)
-        return base ** xp.float32(-beta)
+    if beta == 0.75:
+        root = xp.sqrt(base)
+        root *= xp.sqrt(root)
+        return xp.reciprocal(root, out=root)
+    return base ** xp.float32(-beta)
 
 
 class Moments(NamedTuple):

@@ -112,13 +112,12 @@ class Power(Elementwise):
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            if self.power == 0:
-                return [xp.ones_like(x)]
-            if self.scale == 0:
-                return [xp.full_like(x, float(np.power(np.float32(self.shift), np.float32(self.power))))]
-            base = self.scale * x + self.shift
-            return [base if self.power == 1 else xp.power(base, xp.float32(self.power))]
+        if self.power == 0:
+            return [xp.ones_like(x)]
+        if self.scale == 0:
+            return [xp.full_like(x, float(np.power(np.float32(self.shift), np.float32(self.power))))]
+        base = self.scale * x + self.shift
+        return [base if self.power == 1 else xp.power(base, xp.float32(self.power))]
 
 
 def _natural_log(base: float) -> float:
@@ -145,8 +144,7 @@ class Exp(Elementwise):
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         rate = _natural_log(self.base)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return [float(np.exp(rate * self.shift)) * xp.exp((rate * self.scale) * inputs[0])]
+        return [float(np.exp(rate * self.shift)) * xp.exp((rate * self.scale) * inputs[0])]
 
 
 @register("dagnn.Log")
@@ -164,8 +162,7 @@ class Log(Elementwise):
             raise NetworkError("field 'base' is 1, which is not a valid base of a logarithm")
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return [xp.log(self.scale * inputs[0] + self.shift) * (1 / _natural_log(self.base))]
+        return [xp.log(self.scale * inputs[0] + self.shift) * (1 / _natural_log(self.base))]
 
 
 @register("dagnn.Threshold")

@@ -154,9 +154,8 @@ class DetectionOutput(Op):
         if refining:
             scores = self._without_background(scores, refining[0].reshape(images, -1, 2)[..., 1])
             priors = decode(refining[1].reshape(images, -1, 1, 4), priors, stated, self.codeType)
-        with np.errstate(over="ignore", invalid="ignore"):  # from extremely large boxes
-            boxes = decode(predicted, priors, stated, self.codeType)
-            rows = [row for image in range(images) for row in self._image_rows(image, boxes[image], scores[image])]
+        boxes = decode(predicted, priors, stated, self.codeType)
+        rows = [row for image in range(images) for row in self._image_rows(image, boxes[image], scores[image])]
         if not rows:
             rows = [[image, -1, -1, -1, -1, -1, -1] for image in range(images)]
         return [xp.asarray(np.array(rows, dtype=np.float32)[None, None])]

@@ -75,8 +75,7 @@ def average_pool(xp: Any, x: Array, windows: Windows) -> Array:
     total = xp.zeros((*x.shape[:2], *windows.count), dtype=xp.float32)
     for _, _, cell in windows.cells(xp, x, 0.0):
         total += cell
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return total / windows.areas(xp, x.shape[2:])
+    return total / windows.areas(xp, x.shape[2:])
 
 
 def stochastic_pool(xp: Any, x: Array, windows: Windows) -> Array:
