@@ -33,11 +33,15 @@ class ParamDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences of network `b` from `a`: text lines for structure and meta, and all params that both have."""
+    """Differences of network `b` from `a`: text lines for structure and meta, and all params that both have.
+
+    derived: lines for what is not compared, because one of the files does not hold it.
+    """
 
     structure: tuple[str, ...]
     params: tuple[ParamDifference, ...]
     meta: tuple[str, ...]
+    derived: tuple[str, ...] = ()
 
     def same(self, tolerance: float = 0.0, with_meta: bool = True) -> bool:
         """Whether structure and meta are equal and all params differ by at most `tolerance`."""
@@ -59,17 +63,21 @@ class Comparison:
                 for param in self.params
             ],
             "meta": list(self.meta),
+            "derived": list(self.derived),
         }
 
 
 def compare(a: Network, b: Network) -> Comparison:
     """Compare layers and params by name, without running the networks.
 
-    If layers of the same name use different names for variables or params, as SimpleNN and DagNN do, one line reports
-    it, and the comparison continues with the first network's names. Params of two SimpleNN files are compared by their
-    position in the layer, because SimpleNN does not name params; names in `meta.matnet` are not compared.
+    If layers of the same name use different names for variables or params, one line reports it, and the comparison
+    continues with the first network's names. It is no difference if one is a SimpleNN file, which does not name
+    variables and params. Names in `meta.matnet` are not compared.
     """
-    b, renamed = _renamed_as(a, b)
+    b, lines = _renamed_as(a, b)
+    nameless = "simplenn" in (a.source.format, b.source.format)
+    renamed = [] if nameless else lines
+    derived = [f"{line}; a SimpleNN file holds no such names" for line in lines if nameless]
     structure = [*renamed, *_sets("layer", a.layers, b.layers), *_sets("param", a.params, b.params)]
     for name in a.layers:
         if name in b.layers:
@@ -77,7 +85,7 @@ def compare(a: Network, b: Network) -> Comparison:
     if not structure and list(a.layers) != list(b.layers):
         structure.append("the layers are in a different order")
     params = [_param_difference(name, a, b) for name in a.params if name in b.params]
-    return Comparison(tuple(structure), tuple(params), tuple(_meta_differences("meta", a.meta, b.meta)))
+    return Comparison(tuple(structure), tuple(params), tuple(_meta_differences("meta", a.meta, b.meta)), tuple(derived))
 
 
 def _renamed_as(a: Network, b: Network) -> tuple[Network, list[str]]:
@@ -94,11 +102,10 @@ def _renamed_as(a: Network, b: Network) -> tuple[Network, list[str]]:
             if len(ours) == len(theirs):
                 found.update({new: old for old, new in zip(ours, theirs, strict=True) if new not in found})
     variables, params = _new_names(variables, b.variables), _new_names(params, b.params)
-    nameless = a.source.format == b.source.format == "simplenn"
     lines = [
         f"{len(new)} {what} have different names: {next(iter(new.values()))!r} in the first is "
         f"{next(iter(new))!r} in the second"
-        for what, new in (("variables", variables), ("params", {} if nameless else params))
+        for what, new in (("variables", variables), ("params", params))
         if new
     ]
     if variables or params:

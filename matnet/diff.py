@@ -60,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
 
 def report(comparison: Comparison, options: argparse.Namespace) -> str:
     """The text report: one difference per line, and a table of params."""
-    lines = [f"structure: {line}" for line in comparison.structure]
+    lines = [f"not compared: {line}" for line in comparison.derived]
+    lines += [f"structure: {line}" for line in comparison.structure]
     shown = [param for param in comparison.params if options.all or not param.within(options.tolerance)]
     if shown:
         rows = [

@@ -162,8 +162,11 @@ class Network(Edited):
         return graph.upto(self, outputs)
 
     def rename(self, variables: Mapping[str, str]) -> None:
-        """Rename variables in layers, aliases, blob ranks, precious and input shapes."""
+        """Rename variables in layers, aliases, blob ranks, precious, input shapes, and the inputs named in meta."""
+        from matnet.meta.values import renamed_inputs
+
         new = dict(variables)
+        self.meta = renamed_inputs(self.meta, new)
         for layer in self.layers.values():
             layer.inputs = [new.get(name, name) for name in layer.inputs]
             layer.outputs = [new.get(name, name) for name in layer.outputs]

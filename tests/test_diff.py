@@ -17,6 +17,7 @@ from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat
 from matnet.zoo import find_model
+from tests.conftest import DATA
 from tests.helpers import assert_line
 
 
@@ -107,22 +108,35 @@ def test_structure(edit: Callable[[Network], None], told: str, a: Network, b: Ne
     assert not compare(a, b).same(tolerance=np.inf)
 
 
-def test_other_names_for_the_same_things_are_told_once(a: Network, b: Network) -> None:
-    """As a SimpleNN and a DagNN of one network differ; one number is changed besides."""
-    b.source = replace(b.source, format="dagnn")
+@pytest.mark.parametrize("format", ["dagnn", "simplenn"])
+def test_other_names_for_the_same_things_are_told_once(format: str, a: Network, b: Network) -> None:
+    """SimpleNN names neither variables nor params, so other names are no difference; one number is changed besides."""
+    a.source, b.source = replace(a.source, format=format), replace(b.source, format="dagnn")
     b.rename({name: f"other_{name}" for name in b.variables})
     b.params = {f"{name}_": param for name, param in b.params.items()}
     for layer in b.layers.values():
         layer.params = [f"{name}_" for name in layer.params]
     change(b, f"{first_param(a)}_", (0, 1, 0, 2), np.nan)
     found = compare(a, b)
-    assert [line.split(":")[0] for line in found.structure] == [
+    named, none = (found.derived, found.structure) if format == "simplenn" else (found.structure, found.derived)
+    assert [line.split(":")[0] for line in named] == [
         f"{len(a.variables)} variables have different names",
         f"{len(a.params)} params have different names",
     ]
+    assert not none
     largest = {param.name: param.largest for param in found.params}
     assert largest == {**dict.fromkeys(a.params, 0), first_param(a): np.inf}
     assert b.layers["conv1"].inputs == ["other_input"], "the network itself keeps its names"
+
+
+@pytest.mark.parametrize("format", ["simplenn", "dagnn"])
+def test_a_caffe_pair_and_its_own_conversion_are_the_same(
+    format: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = [str(DATA / "caffe/net_nin" / name) for name in ("deploy.prototxt", "weights.caffemodel")]
+    matnet.load(*pair).save(tmp_path / "net.mat", format=format)
+    assert main([*pair, str(tmp_path / "net.mat")]) == 0
+    assert ("SimpleNN" in capsys.readouterr().out) == (format == "simplenn")
 
 
 @pytest.mark.process

@@ -14,7 +14,7 @@ import numpy as np
 
 from matnet.converters.colour import TO_CAFFE, reorder_inputs
 from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
-from matnet.converters.export.provenance import META_FIELD, Original, graph, originals, recorded_flips
+from matnet.converters.export.provenance import Original, graph, originals, recorded_flips
 from matnet.converters.export.whole_graph import WholeGraph
 from matnet.converters.files.caffe_write import write_caffemodel
 from matnet.converters.files.layer_types import WITHOUT_NAME
@@ -23,7 +23,6 @@ from matnet.converters.files.text_write import to_text
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, in_words, listing
 from matnet.files import atomic_write
-from matnet.formats.mat.values import Cell
 from matnet.meta import image_input, normalization
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
 from matnet.meta.transposed import is_width_first
@@ -337,10 +336,6 @@ def _name_blobs(net: Network) -> None:
         net.rename(names)
         variables = set(net.variables)
         net.aliases.update({old: new for old, new in names.items() if old not in variables})
-        flipped = recorded_flips(net)
-        if flipped is not None:
-            renamed = Cell(names.get(name, name) for name in flipped)
-            net.meta = {**net.meta, META_FIELD: {**net.meta[META_FIELD], "flipped": renamed}}
 
 
 def _blob_names(layers: Sequence[CaffeLayer]) -> dict[str, str]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from matnet.errors import FileFormatError
-from matnet.formats.mat.values import Cell, StructArray, row
+from matnet.formats.mat.values import Cell, row
 from matnet.formats.plain import as_names, describe, is_empty, to_matlab
-from matnet.meta.values import LARGEST_SIZE, numbers, whole
+from matnet.meta.values import LARGEST_SIZE, numbers, renamed_inputs, whole
 from matnet.network import Network
 
 META_FIELD = "matnet"
@@ -63,28 +63,7 @@ def _valid(name: str) -> bool:
 
 def written_meta(net: Network, variables: Mapping[str, str]) -> dict[str, Any]:
     """meta as MATLAB values; names of inputs (`inputs`, `caffe.flipped`) become those in the file."""
-    return _rename_in_meta({name: to_matlab(value) for name, value in net.meta.items()}, variables)
-
-
-def _rename_in_meta(meta: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
-    inputs, caffe = meta.get("inputs"), meta.get("caffe")
-    if isinstance(inputs, dict):
-        meta["inputs"] = _renamed_struct(inputs, variables)
-    elif isinstance(inputs, StructArray):
-        structs = [_renamed_struct(struct, variables) for struct in inputs]
-        meta["inputs"] = StructArray(structs, inputs.shape, inputs.fields)
-    if isinstance(caffe, dict) and isinstance(caffe.get("flipped"), Cell):
-        names = caffe["flipped"]
-        meta["caffe"] = {**caffe, "flipped": Cell([_renamed(name, variables) for name in names], names.shape)}
-    return meta
-
-
-def _renamed_struct(struct: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
-    return {**struct, "name": _renamed(struct["name"], variables)} if "name" in struct else struct
-
-
-def _renamed(name: Any, variables: Mapping[str, str]) -> Any:
-    return variables.get(name, name) if isinstance(name, str) else name
+    return renamed_inputs({name: to_matlab(value) for name, value in net.meta.items()}, variables)
 
 
 def remember(net: Network, renamed: dict[str, dict[str, str]]) -> dict[str, Any] | None:
@@ -134,7 +113,6 @@ def recall(net: Network) -> None:
         net.aliases.update({original: written for written, original in variables.items()})
     else:
         net.rename(variables)
-        net.meta = _rename_in_meta(net.meta, variables)
 
 
 def _sizes(value: Any, place: str, count: int | None = None, least: int = 1) -> tuple[int, ...]:

@@ -71,6 +71,31 @@ def number_array(value: Any) -> np.ndarray | None:
     return array if array.size and array.dtype.kind in "fiub" else None
 
 
+def renamed_inputs(meta: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """meta with other names of the network's inputs, in `inputs` and `caffe.flipped`. variables: old name -> new."""
+    found = dict(meta)
+    inputs, caffe = meta.get("inputs"), meta.get("caffe")
+    if isinstance(inputs, dict):
+        found["inputs"] = _renamed_struct(inputs, variables)
+    elif isinstance(inputs, StructArray):
+        named = [_renamed_struct(struct, variables) for struct in inputs]
+        found["inputs"] = StructArray(named, inputs.shape, inputs.fields)
+    if isinstance(caffe, dict) and "flipped" in caffe:
+        names = caffe["flipped"]
+        if isinstance(names, Cell):
+            names = Cell([_renamed(name, variables) for name in names], names.shape)
+        found["caffe"] = {**caffe, "flipped": _renamed(names, variables)}
+    return found
+
+
+def _renamed_struct(struct: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    return {**struct, "name": _renamed(struct["name"], variables)} if "name" in struct else struct
+
+
+def _renamed(name: Any, variables: Mapping[str, str]) -> Any:
+    return variables.get(name, name) if isinstance(name, str) else name
+
+
 COMMON_NAMES = ("deploy", "train_val", "test", "net", "network", "model")
 
 
