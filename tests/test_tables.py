@@ -180,7 +180,8 @@ def test_models_absent_broken_and_without_data_leave_the_others_be(
     publish(home, "missing", None, "classification", published=[{**VAL, "top1_error": 1.0, "tolerance": 0.1}])
     publish(home, "face", angle_describer(), "faces")
     out, sheet = tmp_path / "out.json", tmp_path / "out.csv"
-    models = ["missing", "broken", "good", "face"]
+    publish(home, "away", None, "faces")
+    models = ["missing", "broken", "good", "face", "away"]
     assert table("--models", *models, "--imagenet", imagenet, "--json", out, "--csv", sheet) == 2
     rows = rows_of(out)
     assert rows["good"]["status"] == "ok"
@@ -188,7 +189,9 @@ def test_models_absent_broken_and_without_data_leave_the_others_be(
     assert rows["missing"]["md5"]["status"] == "absent"
     assert rows["broken"]["status"] == "failed" and "broken.mat" in rows["broken"]["status_reason"]
     assert rows["broken"]["md5"]["status"] == "MISMATCH"
-    assert (rows["face"]["status"], rows["face"]["status_reason"]) == ("absent", "no data; give --lfw FOLDER")
+    for name in ("face", "away"):  # nothing is downloaded for a row without data
+        assert (rows[name]["status"], rows[name]["status_reason"]) == ("absent", "no data; give --lfw FOLDER")
+    assert rows["away"]["md5"]["status"] == "absent"
     assert "broken.mat" in capsys.readouterr().err
     lines = {line["model"]: line for line in csv.DictReader(io.StringIO(sheet.read_text()))}
     assert lines["good"]["top1_error"] == "50.0" and lines["good"]["images"] == "8"

@@ -34,13 +34,14 @@ class ModelSource:
     random: bool = False
     seed: int = 0
 
+    def present(self, row: Expected) -> Path | None:
+        """The row's file on this machine; None if there is none, and with random weights."""
+        return None if self.random else row.file or present_mat(row.card)
+
     def find(self, row: Expected) -> Path | None:
         """The row's file, downloaded if possible; None with random weights. Raises AbsentModelError with the reason."""
-        if self.random:
-            return None
-        card = row.card
-        present = row.file or present_mat(card)
-        if present is not None:
+        card, present = row.card, self.present(row)
+        if present is not None or self.random:
             return present
         if not card.mat_urls:
             raise AbsentModelError(f"no .mat file was published; `{program('convert')} {card.name}` makes one")

@@ -50,20 +50,20 @@ class Reproduction:
             yield self._row(row, checksums)
 
     def _row(self, expected: Expected, checksums: Checksums) -> Row:
-        try:
-            path = self.source.find(expected)
-        except AbsentModelError as error:
-            return Row(expected, Outcome(Status.ABSENT, str(error)), md5_status="absent")
         option = f"; give {OPTIONS[expected.data]}" if expected.data in OPTIONS else ""
         row = Row(expected, Outcome(Status.ABSENT, f"no data{option}"))
+        data, path = None, self.source.present(expected)
+        try:
+            data = self.data.of(expected)
+            if data is not None:  # nothing is downloaded for a row without data
+                path = self.source.find(expected)
+        except AbsentModelError as error:
+            data, row.outcome = None, Outcome(Status.ABSENT, str(error))
+        except (MatnetError, OSError) as error:
+            row.outcome = Outcome(Status.FAILED, reason(error))
         if not self.source.random:
             finding = checksums.of(expected, path)
             row.md5, row.md5_status, row.generation = finding.md5, finding.status, finding.generation
-        try:
-            data = self.data.of(expected)
-        except (MatnetError, OSError) as error:
-            row.outcome = Outcome(Status.FAILED, reason(error))
-            return row
         try:
             if data is not None:
                 self._fill(row, data, path)
