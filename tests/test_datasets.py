@@ -154,6 +154,14 @@ def test_lists_that_cannot_be_used(text: str | bytes, message: str, tmp_path: Pa
         ImageList.load(listed(tmp_path, text, "a.png", "b.png"))
 
 
+def test_images_listed_twice_with_one_label_are_counted_in_a_note(tmp_path: Path) -> None:
+    images = ImageList.load(listed(tmp_path, "a.png 0\nb.png 1\nx/../a.png 0\na.png 0\n", "a.png", "b.png", "x/c.png"))
+    assert len(images) == 4
+    assert_line(images.notes, "2 of 4 lines repeat an image")
+    with pytest.raises(DataError, match=r"two labels \(1\):\n  .*a.png: 0 and 1"):
+        ImageList.load(listed(tmp_path, "a.png 0\nx/../a.png 1\n"))
+
+
 def test_long_reports_are_cut(tmp_path: Path) -> None:
     file = listed(tmp_path, "".join(f"{k}.png 0\n" for k in range(500)))
     with pytest.raises(DataError) as error:

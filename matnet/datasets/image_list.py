@@ -13,7 +13,7 @@ import numpy as np
 
 from matnet.datasets.base import DataSet
 from matnet.datasets.matching import from_one, matched
-from matnet.datasets.scan import class_folders, digest, images_below, is_there, text_lines
+from matnet.datasets.scan import checked_images, class_folders, digest, images_below, is_there, text_lines
 from matnet.errors import DataError, listing
 
 LIST_NAMES = ("labels.txt", "val.txt", "list.txt", "labels.csv")
@@ -70,7 +70,7 @@ class ImageList(DataSet):
                 f"({', '.join(LIST_NAMES)}) with lines 'path label'"
             )
         listed = cls.from_list(lists[0], root or target)
-        return replace(listed, name=target.resolve().name, notes=(f"labels from {lists[0].name}",))
+        return replace(listed, name=target.resolve().name, notes=(f"labels from {lists[0].name}", *listed.notes))
 
     @classmethod
     def from_folder(cls, path: str | os.PathLike[str]) -> ImageList:
@@ -106,7 +106,8 @@ class ImageList(DataSet):
 
         Labels are integers from 0, or all are WordNet ids. Paths may contain spaces or be quoted, and are relative to
         `root`, by default the list's folder. Blank lines, comments (#), a byte order mark and Windows line ends are
-        ignored. Raises DataError that lists every other line, every missing file, and every path with two labels.
+        ignored. A note counts repeated images. Raises DataError that lists every other line, every missing file, and
+        every image with two labels.
         """
         file = Path(path)
         base = Path(root) if root is not None else file.parent
@@ -115,8 +116,9 @@ class ImageList(DataSet):
         written = [label for _, label in entries]
         names = _wordnet_ids(file, written)
         labels = np.array([names.index(label) if names else int(label) for label in written], dtype=np.int64)
-        _check_entries(file, base, paths, labels)
-        return cls(paths, labels, names, base, file.stem, digest(base, paths, written))
+        _refuse_negative(file, paths, labels)
+        notes = checked_images(file, base, paths, written, "labels")
+        return cls(paths, labels, names, base, file.stem, digest(base, paths, written), notes)
 
     def align(self, classes: Sequence[str], descriptions: Sequence[str] = (), outputs: int | None = None) -> ImageList:
         """The same images with labels as indices of a network's `classes` (and their longer `descriptions`).
@@ -183,16 +185,7 @@ def _entry(match: re.Match[str]) -> tuple[str, str]:
     return name.replace("\\", "/") if "/" not in name else name, label if label.startswith("n") else str(int(label))
 
 
-def _check_entries(file: Path, base: Path, paths: tuple[Path, ...], labels: np.ndarray) -> None:
+def _refuse_negative(file: Path, paths: tuple[Path, ...], labels: np.ndarray) -> None:
     negative = [f"{path}: {label}" for path, label in zip(paths, labels, strict=True) if label < 0]
     if negative:
         raise DataError(listing(f"{file}: negative labels ({len(negative)}); labels start at 0:", negative))
-    missing = [str(path) for path in paths if not is_there(path)]
-    if missing:
-        way_out = f"paths are relative to {base}; is that the right folder?"
-        raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))
-    first: dict[Path, int] = {}
-    pairs = zip(paths, labels.tolist(), strict=True)
-    clashes = [f"{path}: {first[path]} and {label}" for path, label in pairs if first.setdefault(path, label) != label]
-    if clashes:
-        raise DataError(listing(f"{file}: images listed with two labels ({len(clashes)}):", clashes))

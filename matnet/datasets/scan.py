@@ -110,6 +110,30 @@ def require_files(root: Path, paths: Iterable[Path]) -> None:
         raise DataError(listing(f"{root}: files of the list that are missing ({len(missing)}):", missing))
 
 
+def checked_images(
+    file: Path, base: Path, paths: Sequence[Path], values: Sequence[object], what: str
+) -> tuple[str, ...]:
+    """A note on images that a list repeats. what: the name of their `values`, such as labels.
+
+    Raises DataError that lists the missing images (paths are relative to `base`), or those with two values.
+    """
+    missing = [str(path) for path in paths if not is_there(path)]
+    if missing:
+        way_out = f"paths are relative to {base}; is that the right folder?"
+        raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))
+    first: dict[str, object] = {}
+    clashes = []
+    for path, value in zip(paths, values, strict=True):
+        earlier = first.setdefault(os.path.normpath(path), value)
+        if earlier != value:
+            form = "{}: {:g} and {:g}" if isinstance(value, float) else "{}: {} and {}"
+            clashes.append(form.format(path, earlier, value))
+    if clashes:
+        raise DataError(listing(f"{file}: images listed with two {what} ({len(clashes)}):", clashes))
+    more = len(paths) - len(first)
+    return (f"{file.name}: {more} of {len(paths)} lines repeat an image, which counts each time",) if more else ()
+
+
 def first_few(names: Sequence[str]) -> str:
     """The first five names as text."""
     return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from matnet.datasets.base import DataSet
-from matnet.datasets.scan import digest, is_there, text_lines
+from matnet.datasets.scan import checked_images, digest, text_lines
 from matnet.errors import DataError, in_words, listing
 
 WITHIN = 5.0
@@ -59,10 +59,10 @@ def load_values(
         raise DataError(listing(f"{file}: lines that are not 'path value' ({len(wrong)}):", wrong))
     entries = [entry for _, _, entry in found if entry is not None]
     paths = tuple(base / name for name, _ in entries)
-    _check(file, base, paths, entries)
     values = np.array([value for _, value in entries], np.float64)
     sha256 = digest(base, paths, map(repr, values.tolist()))
-    return ValueList(paths, values, base, file.stem, sha256, WITHIN if within is None else within)
+    notes = checked_images(file, base, paths, values.tolist(), "values")
+    return ValueList(paths, values, base, file.stem, sha256, WITHIN if within is None else within, notes)
 
 
 def _matched(text: str) -> tuple[str, float] | None:
@@ -72,17 +72,3 @@ def _matched(text: str) -> tuple[str, float] | None:
     path = match["path"]
     quoted = len(path) > 2 and path[0] == path[-1] and path[0] in "\"'"
     return path[1:-1] if quoted else path, value
-
-
-def _check(file: Path, base: Path, paths: tuple[Path, ...], entries: list[tuple[str, float]]) -> None:
-    missing = [str(path) for path in paths if not is_there(path)]
-    if missing:
-        way_out = f"paths are relative to {base}; is that the right folder?"
-        raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))
-    first: dict[Path, float] = {}
-    pairs = zip(paths, (value for _, value in entries), strict=True)
-    clashes = [
-        f"{path}: {first[path]:g} and {value:g}" for path, value in pairs if first.setdefault(path, value) != value
-    ]
-    if clashes:
-        raise DataError(listing(f"{file}: images listed with two values ({len(clashes)}):", clashes))
