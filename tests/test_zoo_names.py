@@ -10,6 +10,7 @@ import pytest
 from matnet.errors import FileFormatError, MatnetError
 from matnet.zoo import Card, UnknownModelError, card_of, find_card, find_model, random_network
 from matnet.zoo.names import matching_cards
+from tests.tiny_models import publish
 
 
 def card(name: str, *aliases: str, **fields: Any) -> Card:
@@ -99,6 +100,19 @@ def test_a_model_in_the_cache_is_here(home: Path) -> None:
     (home / "mat").mkdir(parents=True)
     (home / "mat" / "imagenet-caffe-alex.mat").write_bytes(b"weights")
     assert find_model("caffe-alex") == home / "mat" / "imagenet-caffe-alex.mat"
+
+
+def test_a_card_of_ones_own_shares_no_file_with_another_model(home: Path) -> None:
+    publish(home, "mine", None, "classification", mat="imagenet-caffe-alex.mat")
+    own, other = home / "mat" / "mine" / "imagenet-caffe-alex.mat", home / "mat" / "imagenet-caffe-alex.mat"
+    other.write_bytes(b"weights")
+    with pytest.raises(FileFormatError, match="not on this machine"):
+        find_model("mine")
+    own.parent.mkdir()
+    own.write_bytes(b"my weights")
+    for name, path in (("mine", own), ("imagenet-caffe-alex", other)):
+        card = card_of(path)
+        assert find_model(name) == path and card is not None and card.name == name
 
 
 NOT_HERE: dict[str, tuple[type[MatnetError], str]] = {

@@ -20,11 +20,16 @@ def offline() -> bool:
 
 
 def place_of(card: Card, file: RemoteFile) -> Path:
-    """The path for a file of a card: .mat files together, archives together, Caffe files by model."""
+    """The path for a file of a card: .mat files together, archives together, Caffe files by model.
+
+    A card of the user may name a file as another model does, so it keeps such a file in a folder of its own.
+    """
+    own = card.folder.parent == home() / "models" and Path(file.file).stem != card.name
+    folder = card.name if own else ""
     if file.role == "mat":
-        return home() / "mat" / file.file
+        return home() / "mat" / folder / file.file
     if file.role == "archive":
-        return home() / "archives" / file.file
+        return home() / "archives" / folder / file.file
     return home() / "caffe" / card.name / file.file
 
 

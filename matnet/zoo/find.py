@@ -46,5 +46,5 @@ def card_named(name: str) -> Card:
 
 def card_of(path: str | os.PathLike[str]) -> Card | None:
     """The card for a `.mat` file's name; None for a file that no card lists."""
-    name = Path(path).name.lower()
-    return next((card for card in all_cards() if card.mat.lower() == name), None)
+    cards = [card for card in all_cards() if card.mat.lower() == Path(path).name.lower()]
+    return min(cards, key=lambda card: present_mat(card) != Path(path), default=None)
