@@ -22,7 +22,7 @@ import numpy as np
 
 import matnet
 from matnet.errors import FileFormatError, in_words
-from matnet.kinds import CAFFEMODEL, EMPTY, MAT, ONNX, PROTOTXT, SUFFIXES, kind_of
+from matnet.kinds import CAFFEMODEL, EMPTY, MAT, ONNX, PROTOTXT, SUFFIXES, TEXT, TEXTS, kind_of
 
 HOME = "MATNET_HOME"
 PathLike = str | os.PathLike[str]
@@ -112,7 +112,7 @@ def _identity(path: Path) -> object:
 
 def _check_kind(target: Path, kind: str) -> None:
     promised = SUFFIXES.get(target.suffix.lower(), kind)
-    if promised != kind:
+    if promised != kind and not (promised == TEXT and kind in TEXTS):
         ways = {ONNX: f", or --to-onnx {target}"}
         ways |= dict.fromkeys((PROTOTXT, CAFFEMODEL), f", or --to-caffe {target.with_suffix('')}")
         option = in_words("", ways.get(promised, "")) if kind == MAT else ""

@@ -36,9 +36,13 @@ UNKNOWN = "a file of an unknown kind"
 
 SUFFIXES = {
     ".mat": MAT, ".onnx": ONNX, ".prototxt": PROTOTXT, ".caffemodel": CAFFEMODEL, ".npz": NPZ, ".npy": NPY,
-    ".h5": HDF5, ".png": IMAGE, ".jpg": IMAGE, ".jpeg": IMAGE,
+    ".h5": HDF5, ".png": IMAGE, ".jpg": IMAGE, ".jpeg": IMAGE, ".gif": IMAGE, ".bmp": IMAGE, ".tif": IMAGE,
+    ".pt": PYTORCH, ".pth": PYTORCH, ".safetensors": SAFETENSORS, ".zip": ZIP, ".pdf": PDF, ".svg": SVG, ".html": HTML,
+    ".json": JSON, ".txt": TEXT, ".csv": TEXT, ".md": TEXT,
 }  # fmt: skip
 """Suffixes that imply a kind."""
+TEXTS = (TEXT, JSON, PROTOTXT, DOT, SVG, HTML)
+"""Kinds that a file with a suffix of TEXT may hold."""
 DEFINITIONS = (PROTOTXT,)
 WEIGHTS = (CAFFEMODEL, HDF5)
 

@@ -498,12 +498,17 @@ def test_folders_are_made_through_links_that_lead_nowhere_yet(tmp_path: Path) ->
         assert (tmp_path / f"{name} to come").is_dir()
 
 
-@pytest.mark.parametrize(("name", "kind"), [("x.onnx", kinds.MAT), ("x.mat", kinds.ONNX), ("x.PNG", kinds.JSON)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("x.onnx", MAT), ("x.mat", ONNX), ("x.PNG", JSON),
+     ("a.txt", MAT), ("a.json", MAT), ("a.npz", MAT), ("a.md", IMAGE)],
+)
 def test_a_name_that_promises_another_kind_is_refused(name: str, kind: str, tmp_path: Path) -> None:
     promised = re.escape(kinds.SUFFIXES[name[1:].lower()])
     with pytest.raises(FileFormatError, match=rf"{name}(?=.*{re.escape(kind)}).*{promised}"):
         check_outputs([(tmp_path / name, kind)])
     check_outputs([(tmp_path / "x.anything", kind)])
+    check_outputs([(tmp_path / "x.txt", kinds.JSON), (tmp_path / "none", kind)])
 
 
 def test_a_conversion_writes_one_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
