@@ -316,6 +316,15 @@ def test_labels_that_fit_no_class(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "cat" in capsys.readouterr().err
 
 
+def test_a_folder_given_as_list_of_labels_is_refused_in_the_words_of_the_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for images in ([str(DIGITS)], []):
+        assert run_command(doctor.main, [str(MODEL), *images, "--labels", str(DIGITS)]) == 2
+        said = capsys.readouterr().err
+        assert "--labels" in said and "IMAGES" in said and "--root" not in said
+
+
 def test_a_network_without_outputs_per_class(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(doctor.main, [str(MODEL), str(DIGITS), "--scores", "conv1"]) == 2
     assert "'conv1'" in capsys.readouterr().err

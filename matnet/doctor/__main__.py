@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     from matnet.arguments import ENGINE
+    from matnet.errors import DataError
     from matnet.files import check_outputs
     from matnet.image_arguments import parsed
     from matnet.kinds import JSON, MAT
@@ -36,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     if not (options.images or options.labels):
         idle = (*ONLY_WITH_IMAGES, *ENGINE)
         refuse_idle(options, idle, "only with labelled images; give IMAGES")
+    elif options.labels and Path(options.labels).is_dir():
+        raise DataError(f"--labels {options.labels}: is a folder; give it as IMAGES, or a list of lines `path label`")
     elif options.labels and options.images:
         refuse_idle(options, ["root"], "not with IMAGES, which is already the folder of the paths in --labels")
     return diagnose(options, target)
