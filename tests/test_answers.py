@@ -14,6 +14,7 @@ from PIL import Image
 
 import matnet
 from matnet.answers.classes import Classes
+from matnet.answers.classify import nameless
 from matnet.datasets.ilsvrc2012 import in_devkit_order, synsets
 from matnet.errors import DataError, MatnetError, NetworkError, ShapeError
 from matnet.images import Preprocessing
@@ -151,7 +152,8 @@ def test_scores_without_softmax_are_called_so_and_nameless_classes_numbered() ->
     found = colours(softmax=False).classify(flat(200, 50, 100))
     assert [row["class"] for row in found.to_dicts()] == ["0", "2", "1"]
     np.testing.assert_allclose([row["score"] for row in found.to_dicts()], [2, 1, 0.5], rtol=1e-5)
-    assert any("net.classes" in note for note in found.notes)
+    assert any("net.classes" in note and "ilsvrc12" not in note for note in found.notes)
+    assert [count for count in (None, 3, 999, 1000, 1001) if "ilsvrc12" in nameless(count)] == [1000]
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], "no-such-file.txt", "ilsvrc12"])

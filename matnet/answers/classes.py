@@ -55,7 +55,7 @@ class Classes(Sequence[str]):
 
     def __repr__(self) -> str:
         if not self.names:
-            return "<Classes: no names; set net.classes to a list, a file or 'ilsvrc12'>"
+            return "<Classes: no names; set net.classes to a list of names or a file>"
         shown = ", ".join(map(repr, self.names[:3]))
         return f"<Classes: {len(self)} from {self.source}: {shown}{', ...' if len(self) > 3 else ''}>"
 

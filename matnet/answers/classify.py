@@ -13,6 +13,7 @@ import numpy as np
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, chosen
+from matnet.datasets.matching import IMAGENET
 from matnet.errors import DataError, NetworkError, in_words, program
 from matnet.evaluation.detectors import detects
 from matnet.evaluation.scores import score_variable
@@ -35,11 +36,15 @@ KINDS = {
     "progress": FUNCTION.or_none(),
 }
 """The accepted values of the keywords of `classify`."""
-NAMELESS = "the network's file has no class names, so classes are numbered from 0; name them with "
-NAMING = (
-    "net.classes = [...] or classes=[...] (a list, a file with a class per line, or 'ilsvrc12', the 1000 of ImageNet)",
-    "--classes FILE (a class per line), or --classes ilsvrc12 (the 1000 of ImageNet)",
-)
+
+
+def nameless(outputs: int | None) -> str:
+    """The note on a network without class names. outputs: how many classes it scores, if known."""
+    of_python = "net.classes = ... or classes=... (a list, or a file with a class per line)"
+    ways = [in_words(of_python, "--classes FILE (a class per line)")]
+    if outputs == IMAGENET:
+        ways.append(in_words("'ilsvrc12'", "--classes ilsvrc12") + " (the 1000 of ImageNet)")
+    return f"the network's file has no class names, so classes are numbered from 0; name them with {', or '.join(ways)}"
 
 
 @dataclass(frozen=True)
@@ -156,12 +161,14 @@ def classify(
     answers: list[tuple[Answer, ...]] = [()] * len(pictures)
     faults: dict[int, str] = {}
     ways: dict[str, Ranges] = {}
+    outputs = 0
     for batch in batches(net, pictures, [variable], prepared, engine, seen):
         faults.update(batch.faults)
         ways = merged(ways, batch.ways)
         if progress is not None:
             progress(len(batch.numbers) + len(batch.faults))
         rows = _rows(net, variable, batch.values.get(variable))
+        outputs = rows.shape[1] or outputs
         for number, row in zip(batch.numbers, rows, strict=True):
             if not np.isfinite(row).all():
                 not_finite.append(pictures[number].name)
@@ -169,7 +176,7 @@ def classify(
     unreadable = tuple(faults[number] for number in sorted(faults))
     if len(faults) == len(pictures):
         raise DataError(unreadable[0] if len(faults) == 1 else "\n".join(["no image could be read:", *unreadable[:20]]))
-    about = [*seen.notes(prepared.exif), *([] if known else [NAMELESS + in_words(*NAMING)])]
+    about = [*seen.notes(prepared.exif), *([] if known else [nameless(outputs)])]
     for note in about:
         log.info(note)
     notes = [*about, *doubts(net, prepared), *_faulty(unreadable, not_finite, len(pictures))]

@@ -16,7 +16,7 @@ import numpy as np
 
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.classify import KINDS as CLASSIFYING
-from matnet.answers.classify import NAMELESS, NAMING
+from matnet.answers.classify import nameless
 from matnet.answers.pictures import Picture, checked, pictures_of
 from matnet.answers.running import chosen
 from matnet.engines import compile_network
@@ -143,7 +143,7 @@ def detect(
             f" ({known[0]})" if known else "",
         )
     if not known:
-        log.info("%s%s", NAMELESS, in_words(*NAMING))
+        log.info(nameless(count))
     preprocessing = preprocessing.whole() if detector.lists else preprocessing
     doubts(net, preprocessing)
     engine = compile_network(net.for_inference(), list(detector.wanted), options)

@@ -49,9 +49,17 @@ class BrokenError(FileFormatError):
 
 FIELDS = {"input-size": "Input size", "mean": "Mean", "color": "Colours", "classes": "Classes"}
 """Command-line option -> the page's field for it."""
+_COMMAND = r"`[^`]*`"  # left as it is
 _OPTION = re.compile(
-    r"--(input-size|mean|color|classes)\b(?: (?:HxW|R G B|VALUE|bgr\b)| [A-Za-z]+=[HWxCN]+)?(?: \(or FILE\))?"
+    rf"{_COMMAND}|--(input-size|mean|color|classes)(?![\w-])"
+    r"(?: (?:HxW|R G B|VALUE|bgr\b|rgb\b|ilsvrc12(?:, devkit or FILE)?)| [A-Za-z]+=[HWxCN]+)?(?: \(or FILE\))?"
 )
+_FILE = r"--[\w-]+ FILE\b(?: \([^)]*\))?"
+_OR_FILE = re.compile(rf",? or {_FILE}|{_FILE},? or ")
+_ELSEWHERE = re.compile(
+    rf"{_COMMAND}|--(?:scores|exif|std|channels|input-range|[\w-]+(?= FILE))(?: FILE| [\d ]*\d)?"
+)
+"""Options without a field on the page."""
 
 
 def with_fields(text: str) -> str:
@@ -59,9 +67,14 @@ def with_fields(text: str) -> str:
 
     >>> with_fields("give --input-size HxW and --mean R G B (or FILE)")
     'give the field Input size and the field Mean'
+    >>> with_fields("name them with --classes FILE (a class per line), or --classes ilsvrc12")
+    'name them with the field Classes'
     """
-    text = text.replace("--scores", f"`{program('predict')} --scores`")  # the page has no such field
-    return _OPTION.sub(lambda found: f"the field {FIELDS[found[1]]}", text)
+    text = _ELSEWHERE.sub(
+        lambda found: found[0] if found[0].startswith("`") else f"`{program('predict')} {found[0]}`",
+        _OR_FILE.sub("", text),
+    )
+    return _OPTION.sub(lambda found: f"the field {FIELDS[found[1]]}" if found[1] else found[0], text)
 
 
 def without(text: str, folders: Sequence[str]) -> str:
