@@ -40,7 +40,6 @@ from matnet.formats import format_of, load_network, save_network
 from matnet.formats.find import refuse_to_replace_data
 from matnet.formats.needs import matlab_needs
 from matnet.formats.simplenn import require_chain
-from matnet.image_arguments import is_bluish, warn_of_bluish
 from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
 from matnet.loading import is_caffe, load
 from matnet.network import Network
@@ -298,11 +297,17 @@ def summary_of(parts: str, count: int, net: Network, inputs: Iterable[str], outp
     return f"{parts}, {count:,} numbers; inputs: {sized or 'none'}; outputs: {', '.join(outputs)}"
 
 
+def _doubt_mean(values: list[float] | None) -> None:
+    from matnet.images.doubts import bluish, bluish_note
+
+    if (colour := bluish(values)) is not None:
+        log.warning(bluish_note(colour))
+
+
 def main(argv: list[str] | None = None) -> int:
     given = parse_stated(parser(), joined_numbers(sys.argv[1:] if argv is None else argv, MEANS))
     mean_as_values(given)
-    if given.mean_values is not None and is_bluish(given.mean_values):
-        warn_of_bluish(given.mean_values)
+    _doubt_mean(given.mean_values)
     sort_files(given)
     name = _is_name(given.source)
     of_caffe = given.source is None or (not name and is_caffe(given.source))

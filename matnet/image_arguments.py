@@ -24,11 +24,9 @@ from matnet.arguments import (
     positive,
 )
 from matnet.errors import DataError
-from matnet.meta.transposed import flipped_inputs
 from matnet.stated_options import parse_stated, refuse_idle, stated
 
 if TYPE_CHECKING:
-    import numpy as np
 
     from matnet.images import Preprocessing
     from matnet.network import Network
@@ -112,7 +110,7 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
     """
     from matnet.images import Preprocessing
     from matnet.images.crop import covered_size
-    from matnet.images.doubts import doubts
+    from matnet.images.doubts import bluish, doubts
     from matnet.images.prepare import fitted_mean
 
     given: dict[str, Any] = {
@@ -138,7 +136,9 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
         covered = covered_size(found.image_size, found.crop_fraction)
         found = replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
     _refuse_other_range(found, options)
-    _warn_of_order(net, given, options.mean)
+    caffes = mean is not None and Path(options.mean).is_file() and Path(options.mean).suffix.lower() != ".mat"
+    if caffes and bluish(found.mean) is not None:
+        log.info("--mean %s: read as B, G, R like Caffe's mean files", options.mean)
     doubts(net, found)
     return found
 
@@ -155,60 +155,6 @@ def _refuse_other_range(found: Preprocessing, options: argparse.Namespace) -> No
             f"--input-range {low:g} {high:g}: {whose} {least:g} to {most:g}, outside this range of pixel values; give "
             "--mean in the same range"
         )
-
-
-def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> None:
-    """Warn if `--mean` (`text`) or `--color` seem to be in the reversed channel order."""
-    mean = given.get("mean")
-    low, high = given.get("input_range") or (0.0, 255.0)
-    if text is not None and mean is not None and is_bluish(mean, high - low):
-        if Path(text).is_file() and Path(text).suffix.lower() != ".mat":
-            log.warning(_bluish_file(net, text, *_both_orders(mean)))
-        else:
-            warn_of_bluish(mean)
-    if given.get("color") == "bgr" and flipped_inputs(net):
-        of_file = text is None or Path(text).is_file()
-        log.warning(
-            "--color bgr: the first filters of this network were converted to R, G, B when its Caffe files were read; "
-            "omit --color%s",
-            ", or give with --mean the values that the Caffe network subtracts from R, G, B"
-            if of_file
-            else " unless the Caffe network was trained on R, G, B",
-        )
-
-
-def is_bluish(mean: Sequence[float] | np.ndarray, greatest: float = 255.0) -> bool:
-    """Whether a mean in the order R, G, B has more blue than red, unlike that of photographs.
-
-    greatest: the value of a white pixel.
-    """
-    return getattr(mean, "shape", (len(mean),)) == (3,) and float(mean[2]) - float(mean[0]) > greatest / 128
-
-
-def warn_of_bluish(mean: Sequence[float] | np.ndarray) -> None:
-    """Warn that a mean of three numbers `is_bluish`."""
-    log.warning(
-        "--mean %s is read as R G B, which is unusually blue; if it is B G R, give --mean %s", *_both_orders(mean)
-    )
-
-
-def _both_orders(mean: Sequence[float] | np.ndarray) -> tuple[str, str]:
-    shown, reverse = (" ".join(f"{value:g}" for value in values) for values in (mean, mean[::-1]))
-    return shown, reverse
-
-
-def _bluish_file(net: Network, path: str, shown: str, reverse: str) -> str:
-    """The warning for a mean file that seems to be in R, G, B order instead of Caffe's B, G, R.
-
-    With --color bgr, a network whose filters were converted to R, G, B takes images in Caffe's order.
-    """
-    found = (
-        f"--mean {path}: read as B, G, R like Caffe's mean files, its mean R G B is {shown}, which is unusually blue. "
-        "The network was probably trained on R, G, B: "
-    )
-    if flipped_inputs(net):
-        return f"{found}convert it with --color-format rgb, or give --color bgr --mean {reverse}"
-    return f"{found}give --mean {reverse}"
 
 
 def stated_preprocessing(options: argparse.Namespace) -> list[str]:

@@ -118,10 +118,11 @@ def image_input(net: Network, options: argparse.Namespace) -> Images:
     """
     blobs_of_caffe = any(note.startswith(CAFFES_BLOBS) for note in net.source.notes)
     of_file = network_from(options.model, options) if blobs_of_caffe else net
-    prepared = preprocessing_from(of_file, options)
-    if blobs_of_caffe and options.color is None:
-        prepared = replace(prepared, color="bgr")
-    found, faults = prepare_readable(of_file, options.input, prepared)
+    own_order = {"color": None} if blobs_of_caffe else {}  # of_file takes R, G, B, but the blobs have Caffe's order
+    prepared = preprocessing_from(of_file, argparse.Namespace(**{**vars(options), **own_order}))
+    if blobs_of_caffe:
+        prepared = replace(prepared, color=options.color or "bgr")
+    found, faults = prepare_readable(options.input, prepared)
     if not len(found):
         raise DataError("\n".join(["no image can be used:", *faults.values()]) if len(faults) > 1 else faults[0])
     rows = len(found) + prepared.views * len(faults)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from PIL import Image
 import matnet
 from matnet import Layer, Network, Param, features, predict, run
 from matnet.command_line import run_command
-from matnet.errors import DataError, in_words
+from matnet.errors import DataError, in_words, worded_for_commands
 from matnet.eval import main as evaluate
 from matnet.image_arguments import parsed, preprocessing_from
 from matnet.images import Preprocessing
@@ -264,10 +265,45 @@ def test_a_missing_mean_is_doubted_by_what_the_files_state(
     assert said in doubt and "no mean is subtracted" in doubt
 
 
-@pytest.mark.parametrize(("mean", "extent"), [(-5, "-5"), ((123, 300, 104), "104 to 300"), ((0, 117, 255), "")])
+@pytest.mark.parametrize(("mean", "extent"), [(-5, "-5"), ((123, 300, 104), "104 to 300"), ((255, 117, 0), "")])
 def test_a_mean_that_pixels_do_not_have_is_doubted(mean: Any, extent: str) -> None:
     assert_line([*doubts(colours(), Preprocessing.of(colours(), mean=mean)), "0 to 255"], extent, "0 to 255")
     assert bool(extent) == bool(doubts(colours(), Preprocessing.of(colours(), mean=mean)))
+
+
+BLUE, REDDISH, SWAPPED = (104, 117, 123), (123, 117, 104), "color='bgr'"
+
+
+@pytest.mark.parametrize(
+    ("meta", "given", "said"),
+    [
+        ({}, {"mean": BLUE}, ["mean=(123, 117, 104)"]),
+        ({}, {"mean": np.full((2, 2, 3), BLUE)}, ["mean=(123, 117, 104)"]),
+        ({}, {"mean": BLUE, "input_range": (0, 65535)}, []),
+        ({}, {"mean": REDDISH, "color": "bgr"}, []),
+        ({"caffe": {"flipped": ["input"]}}, {"mean": BLUE}, [f"mean=(123, 117, 104), with {SWAPPED}"]),
+        ({"caffe": {"flipped": ["input"]}}, {"mean": BLUE, "color": "bgr"}, [f"mean=(123, 117, 104), with {SWAPPED}"]),
+        ({"caffe": {"flipped": ["input"]}}, {"mean": REDDISH, "color": "bgr"}, [f"omit {SWAPPED} unless .* R, G, B"]),
+        ({"caffe": {"flipped": []}}, {"mean": REDDISH, "color": "bgr"}, [f"omit {SWAPPED} unless .* B, G, R"]),
+        ({"caffe": {"flipped": []}}, {"mean": REDDISH}, []),
+        ({"caffe": {"flipped": [], "widthFirst": True}}, {"mean": REDDISH, "color": "bgr"}, ["rows and columns"]),
+        ({"normalization": {"colorOrder": "bgr"}}, {"mean": REDDISH, "color": "rgb"}, ["states bgr; omit color='rgb'"]),
+        ({"normalization": {"colorOrder": "bgr"}}, {"mean": REDDISH}, []),
+        ({"normalization": {"averageImage": np.float32(BLUE)}}, {}, []),
+        ({"normalization": {"averageImage": np.float32(BLUE)}}, {"mean": BLUE}, []),
+        ({"normalization": {"averageImage": np.float32(REDDISH)}}, {"mean": BLUE}, ["mean=(123, 117, 104)"]),
+    ],
+)
+def test_an_order_of_channels_that_the_file_or_photographs_contradict_is_doubted_once(
+    meta: dict[str, Any], given: dict[str, Any], said: list[str]
+) -> None:
+    net = colours()
+    net.meta["normalization"].update(meta.get("normalization", {}))
+    net.meta.update({name: value for name, value in meta.items() if name == "caffe"})
+    found = doubts(net, Preprocessing.of(net, **{"image_size": (2, 2), **given}))
+    assert len(found) == len(said)
+    for note, part in zip(found, said, strict=True):
+        assert re.search(part.replace("(", r"\(").replace(")", r"\)"), note), note
 
 
 def test_a_mean_is_given_once_in_whatever_spelling(capsys: pytest.CaptureFixture[str]) -> None:
@@ -307,15 +343,17 @@ def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptur
     net.meta["normalization"] = {"imageSize": [8.0, 8.0, 3.0], "averageImage": np.array([123, 117, 104], np.float32)}
     for arguments, doubted in (
         (["--mean", "123", "117", "104"], []),
-        (["--mean", "104", "117", "123"], ["--mean 104 117 123"]),
-        (["--mean", "0.40", "0.44", "0.48", "--input-range", "0", "1"], ["--mean 0.4 0.44 0.48"]),
-        (["--color", "bgr"], ["--color bgr"]),
-        (["--color", "bgr", "--mean", "123", "117", "104"], ["--color bgr"]),
+        (["--mean", "104", "117", "123"], ["give --mean 123 117 104, with --color bgr"]),
+        (["--mean", "0.40", "0.44", "0.48", "--input-range", "0", "1"], ["give --mean 0.48 0.44 0.4"]),
+        (["--color", "bgr"], ["omit --color bgr"]),
+        (["--color", "bgr", "--mean", "123", "117", "104"], ["omit --color bgr"]),
+        (["--color", "bgr", "--mean", "104", "117", "123"], ["give --mean 123 117 104, with --color bgr"]),
     ):
         caplog.clear()
-        preprocessing_from(net, parsed(predict.parser(), ["net.mat", "a.png", *arguments]))
+        with worded_for_commands():
+            preprocessing_from(net.copy(), parsed(predict.parser(), ["net.mat", "a.png", *arguments]))
         assert len(caplog.records) == len(doubted)
-        assert all(start in record.getMessage() for record, start in zip(caplog.records, doubted, strict=True))
+        assert all(part in record.getMessage() for record, part in zip(caplog.records, doubted, strict=True))
 
 
 @pytest.mark.parametrize("factor", ["nan", "inf", "0", "a"])

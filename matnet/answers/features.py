@@ -92,19 +92,17 @@ def _warn(unreadable: Sequence[str], images: int | None) -> None:
 
 def prepare(net: Network, images: Any, preprocessing: Preprocessing | None = None, **overrides: Any) -> np.ndarray:
     """The network's input for images: see `Network.prepare`."""
-    found, faults = prepare_readable(net, images, preprocessing, **overrides)
+    how = preparation(net, preprocessing, overrides)
+    doubts(net, how)
+    found, faults = prepare_readable(images, how)
     if faults:
         several = listing(f"{len(faults)} images cannot be used:", faults.values())
         raise DataError(several if len(faults) > 1 else next(iter(faults.values())))
     return found
 
 
-def prepare_readable(
-    net: Network, images: Any, preprocessing: Preprocessing | None = None, **overrides: Any
-) -> tuple[np.ndarray, dict[int, str]]:
+def prepare_readable(images: Any, how: Preprocessing) -> tuple[np.ndarray, dict[int, str]]:
     """The network's input for the usable images, and the errors of the others by number."""
-    how = preparation(net, preprocessing, overrides)
-    doubts(net, how)
     pictures, _ = pictures_of(images)
     seen = Seen()
     faults: dict[int, str] = {}

@@ -11,6 +11,7 @@ from matnet.datasets.matching import IMAGENET
 from matnet.doctor.findings import Finding, note, problem
 from matnet.errors import MatnetError
 from matnet.images import Preprocessing
+from matnet.images.doubts import bluish
 from matnet.meta import class_names, image_input
 from matnet.meta.inputs import contradictions
 from matnet.network import Network
@@ -44,8 +45,6 @@ USUAL_SIZES = (
     500,
     512,
 )
-MARGIN = 2.0
-"""A mean is reported if its blue exceeds its red by more than this (in levels of 0..255)."""
 
 
 def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: str) -> Iterator[Finding]:
@@ -66,7 +65,7 @@ def _mean(preprocessing: Preprocessing, color_format: str | None) -> Iterator[Fi
         return
     colour = preprocessing.mean.reshape(-1, preprocessing.channels).mean(axis=0, dtype=np.float64)
     shown = " ".join(f"{value:.4g}" for value in colour)
-    if preprocessing.channels == 3 and colour[2] - colour[0] > MARGIN * (high - low) / 255:
+    if bluish(preprocessing.mean, high - low) is not None:
         reverse = " ".join(f"{value:.4g}" for value in colour[::-1])
         yield problem(
             "meta",
