@@ -127,3 +127,5 @@ def test_matnet_additions_are_read_from_meta() -> None:
         found.describe()
         == "24x20 BGR, opencv bilinear to 32x32 (aspect kept), centre crop, no mean, times 0.017 [meta]"
     )
+    overridden = Preprocessing.from_meta(fields, mean=(3, 2, 1), image_size=(24, 20), crops=10)
+    assert overridden.describe().endswith("times 0.017 [meta, given mean and image size]")

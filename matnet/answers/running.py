@@ -176,6 +176,7 @@ def chosen(
 def preparation(net: Network, preprocessing: Preprocessing | None, overrides: dict[str, Any]) -> Preprocessing:
     """`preprocessing`, else that of the network's file, with the fields in `overrides` replaced."""
     from matnet.images import Preprocessing
+    from matnet.images.prepare import label_of
 
     kind = instance(Preprocessing, "a Preprocessing, such as net.preprocessing").or_none()
     require({"preprocessing": preprocessing}, {"preprocessing": kind})
@@ -186,4 +187,4 @@ def preparation(net: Network, preprocessing: Preprocessing | None, overrides: di
     wrong = unknown(overrides, [field.name for field in fields(Preprocessing)])
     if wrong:
         raise DataError(f"preprocessing: {'; '.join(wrong)}")
-    return replace(preprocessing, **overrides)
+    return replace(preprocessing, protocol=label_of(preprocessing.protocol, overrides), **overrides)

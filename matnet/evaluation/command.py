@@ -197,7 +197,7 @@ def report(run: Run, task: Task, options: argparse.Namespace, advice: Callable[[
         grids += [table.text("pipe") for table in rest]
         runtime = f" ({run.runtime})" if run.runtime else ""
         where = f"{run.backend}{runtime} on {run.device}, {run.precision}, batch {run.batch_size}"
-        protocol = f"; {run.protocol}" if run.preprocessing.rpartition(" ")[2] != f"[{run.protocol}]" else ""
+        protocol = "" if run.preprocessing.endswith(f"[{run.protocol}]") else f"; {run.protocol}"
         print("\n\n".join([*grids, f"{run.images} images of {run.dataset}{protocol}; {run.preprocessing}; {where}"]))
         if options.json:
             with atomic_write(options.json) as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -141,9 +141,9 @@ class Preprocessing:
             "input_range": stated.input_range,
             "scale": stated.scale,
             "color": stated.color if stated.channels > 1 else "rgb",
-            "protocol": protocol,
             **PROTOCOLS[protocol](stated),
             **overrides,
+            "protocol": label_of(protocol, overrides),
         }
         covered = crop.covered_size(fields["image_size"], fields["crop_fraction"])
         for name, planes in (("mean", stated.average), ("std", stated.std)):
@@ -382,6 +382,12 @@ def _require(values: Mapping[str, Any]) -> None:
     wrong = [*unknown((name for name in values if not name.startswith("_")), own), *faults(values, KINDS)]
     if wrong:
         raise DataError(f"preprocessing: {'; '.join(wrong)}")
+
+
+def label_of(protocol: str, given: Iterable[str]) -> str:
+    """A protocol's name, with the fields that replace what the file states."""
+    replaced = [name.replace("_", " ") for name in given if name not in ("protocol", "crops", "exif", "max_pixels")]
+    return f"{protocol}, given {' and '.join(replaced)}" if replaced else protocol
 
 
 def _is_range(value: Any) -> bool:
