@@ -85,8 +85,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Up to three of the names `known` that are similar to `name`, the nearest first; else those that begin like it."""
-    names = {text.casefold(): text for text in reversed(list(known))}
-    beginnings = {text[: len(name)]: text for text in names}
+    backwards = list(known)[::-1]  # of several with one spelling or beginning, the first known counts
+    names = {text.casefold(): text for text in backwards}
+    beginnings = {text.casefold()[: len(name)]: text.casefold() for text in backwards}
     folded = name.casefold()
     close = get_close_matches(folded, names, n=3, cutoff=0.5)
     close = close or [beginnings[text] for text in get_close_matches(folded, beginnings, n=3, cutoff=0.75)]
