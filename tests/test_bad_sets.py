@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -144,6 +145,14 @@ def unlinked(pattern: str) -> Change:
     return lambda root: next(root.rglob(pattern)).unlink()
 
 
+def zipped(pattern: str) -> Change:
+    def change(root: Path) -> None:
+        with zipfile.ZipFile(next(root.rglob(pattern)), "w") as archive:
+            archive.writestr("a.txt", "a")
+
+    return change
+
+
 def dangling(place: str) -> Change:
     """A link to no file in the place of an image of VOC."""
 
@@ -199,8 +208,18 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("VOC objects", proposed({**BOXES, "000001": ()}), ("(1)", "000001: no proposals")),
     ("COCO", proposed({FIRST: (), SECOND: ()}), ("(2)", f"{FIRST}: no proposals", f"{SECOND}: no proposals")),
     # --- annotations without a single object ---
-    ("VOC objects", without_objects("000001", "000002"), ("none of the 2 images has an object", "VOC 2007 test")),
+    ("VOC objects", without_objects("000001", "000002"), ("without objects that count: all 2", "VOC 2007 test")),
+    (
+        "VOC objects",
+        lambda home: [without_objects("000002")(home), sized("<difficult>0", "<difficult>1")(home)],
+        ("without objects that count: all 2", "VOC 2007 test"),
+    ),
     ("COCO", instances(lambda record: record.update(annotations=[])), ("annotations: none",)),
+    (
+        "COCO",
+        instances(lambda record: [item.update(iscrowd=1) for item in record["annotations"]]),
+        ("without objects that count: all 2", "COCO val2014"),
+    ),
     ("SIFT Flow", labelled("SemanticLabels/*/*.mat", "S", 0), ("only void pixels", "all 1", "SIFT Flow test")),
     ("geometric", labelled("GeoLabels/*/*.mat", "S", -1), ("only void pixels", "all 1", "SIFT Flow test")),
     ("NYUDv2", labelled("img_5001.mat", "segmentation", 0), ("only void pixels", "all 1", "NYUDv2 test")),
@@ -215,6 +234,10 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("geometric", labelled("GeoLabels/*/*.mat", "S", 4), ("(1)", "coast_1.mat", "pixel values 4")),
     ("NYUDv2", labelled("img_5001.mat", "segmentation", 41), ("(1)", "img_5001.mat", "pixel values 41")),
     ("PASCAL-Context", labelled("2008_000001.mat", "LabelMap", 460), ("(1)", "2008_000001.mat", "values 460")),
+    ("PASCAL-Context", listed("labels.txt", "2: zebra\n"), ("labels.txt", "several classes (1)", "2")),
+    # --- files of another kind ---
+    ("NYUDv2", zipped("img_5001.mat"), ("(1)", "img_5001.mat: is a zip archive", "variable segmentation")),
+    ("VOC objects", zipped(PROPOSALS), (f"{PROPOSALS}: is a zip archive", "variable boxes")),
     # --- a split that lists missing images ---
     (
         "VOC",

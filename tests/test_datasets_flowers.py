@@ -34,9 +34,10 @@ def test_missing_images_and_numbers_without_label_are_named(tmp_path: Path) -> N
     (tmp_path / "jpg" / "image_00003.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of 2 images are missing:\n.*image_00003.jpg"):
         load_images(tmp_path)
-    write_mat(tmp_path / "setid.mat", {"valid": np.array([[6]])})
-    with pytest.raises(DataError, match=r"without a label.* \(1\):\n.*6"):
-        load_images(tmp_path)
+    for numbers, fault in (([6], "6"), ([5, 1, 5], "5: it is listed more than once")):
+        write_mat(tmp_path / "setid.mat", {"valid": np.array([numbers])})
+        with pytest.raises(DataError, match=rf"without a label.* \(1\):\n.*{fault}"):
+            load_images(tmp_path)
     for wrong in ({"other": np.array([[6]])}, {"valid": np.array([[1e30]])}, {"valid": np.array([[np.inf]])}):
         write_mat(tmp_path / "setid.mat", wrong)
         with pytest.raises(DataError, match="no variable `valid` of integers"):

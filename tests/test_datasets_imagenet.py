@@ -302,8 +302,9 @@ def test_the_orders_that_come_with_matnet(tmp_path: Path) -> None:
 
 
 def test_a_few_class_folders_state_no_order(tmp_path: Path) -> None:
-    touched(tmp_path, "val/n00000001/a.png", "val/n00000002/a.png")
+    touched(tmp_path, "val/n00000001/a.png", "val/n00000002/a.png", "val/other/b.png")
     assert class_order("ilsvrc12-sorted", tmp_path) == class_order("ilsvrc12-sorted")
+    assert_line(load_imagenet(tmp_path).notes, "without a WordNet id", "(1): other")
 
 
 @pytest.mark.parametrize(

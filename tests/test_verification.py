@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from matnet.evaluation.tasks.verification import descriptor_distance, descriptor
 from matnet.images import Preprocessing
 from matnet.metrics import FoldAccuracy, RocCurve, best_threshold
 from matnet.zoo import random_network
+from tests.helpers import assert_line
 from tests.small_sets import faces
 from tests.tiny_models import angle_describer, simple
 
@@ -129,6 +131,20 @@ def test_pairs_of_faces_by_the_distance_of_descriptors(tmp_path: Path, backend: 
     assert (found.pairs, found.images, found.scores, found.status) == (4, 6, descriptor_variable(net), "ok")
     assert sum(seen) == 6
     assert found.roc["false_accepts"][0] == 0 and found.roc["true_accepts"][-1] == 1
+
+
+@pytest.mark.process
+def test_pairs_of_one_fold_have_a_curve_and_no_accuracy(tmp_path: Path) -> None:
+    """As in pairsDevTest.txt: two pairs of one person, two of two persons, which are all farther apart."""
+    root = faces(tmp_path, "2\nAnn\t1\t2\nCid\t1\t2\nAnn\t1\tBob\t1\nAnn\t2\tEve\t1\n")
+    (root / "pairs.txt").rename(root / "pairsDevTest.txt")
+    matnet.save(angle_describer(), tmp_path / "own.mat")
+    command = [str(tmp_path / "own.mat"), "--task", "faces", "--data", str(root), "--pairs", "pairsDevTest"]
+    assert run_command(main, [*command, "--backend", "numpy", "--json", str(tmp_path / "a.json")]) == 0
+    row = json.loads((tmp_path / "a.json").read_text())
+    assert (row["accuracy"], row["fold_accuracies"], row["pairs"]) == (None, [], 4)
+    np.testing.assert_allclose([row["auc"], row["equal_error_rate"]], [100, 0], atol=1e-9)
+    assert_line(row["notes"], "no accuracy", "one fold")
 
 
 def test_pairs_with_a_lost_image_are_left_out(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.datasets.base import DataSet
-from matnet.datasets.scan import digest_lines, entries, mat_variable, require_size
+from matnet.datasets.scan import digest_lines, entries, mat_variables, require_size
 from matnet.errors import DataError, listing
 
 COUNTS = {"train": 200, "val": 100, "test": 200}
@@ -68,7 +68,7 @@ def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
 
 def read_boundaries(path: str | os.PathLike[str]) -> list[np.ndarray]:
     """The field `Boundaries` of each cell of `groundTruth`, H x W bool. Raises DataError for anything else."""
-    cells = mat_variable(path, "groundTruth")
+    cells = mat_variables(path, "groundTruth").get("groundTruth")
     drawn = [_drawn(cell) for cell in cells] if isinstance(cells, list) else []
     found = [array for array in drawn if array is not None]
     if not found or len(found) < len(drawn) or len({array.shape for array in found}) > 1:

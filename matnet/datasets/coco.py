@@ -45,8 +45,7 @@ def load_coco_objects(
     instances_val2017.json; optional if there is only one file. proposals: a .mat file with the names of the images, see
     `read_proposals`. The images lie in the folder of their part, beside `annotations` or in `images`.
 
-    Raises DataError that lists missing images and unusable annotations. Notes report images without objects, and
-    objects that exceed their image.
+    Raises DataError that lists missing images and unusable annotations. Notes report objects that exceed their image.
     """
     file = _annotation_file(Path(path), split)
     record = _record(file)
@@ -93,7 +92,9 @@ def _record(file: Path) -> dict[str, Any]:
     if missing:
         raise DataError(f"{file}: has no list of {' or '.join(missing)}; expected COCO's instances_*.json")
     faults = [
-        f"{name}, item {place}: has no {field}"
+        f"{name}, item {place}: " + (f"its {field} is {item[field]!r:.60}" if field in item else f"has no {field}")
+        if isinstance(item, dict)
+        else f"{name}, item {place}: {item!r:.60}"
         for name, fields in lists.items()
         for place, item in enumerate(record[name], start=1)
         for field, kinds in fields.items()
@@ -173,8 +174,6 @@ def _objects(
             of_image[item["image_id"]].append(item)
     if faults:
         raise DataError(listing(f"{file}: unusable annotations ({len(faults)}):", faults))
-    if all(item.get("iscrowd", 0) for item in annotations):
-        raise DataError(f"{file}: all {len(annotations)} annotations are crowds (iscrowd 1); expected objects")
     objects = tuple(_image_objects(image, of_image[image["id"]], places) for image in images)
     return CocoTruth(tuple(image["id"] for image in images), tuple(categories), tuple(annotations)), objects
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from matnet.datasets.image_list import ImageList
-from matnet.datasets.scan import digest, is_there, mat_variable
+from matnet.datasets.scan import digest, is_there, mat_variables, repeated
 from matnet.errors import DataError, listing
 
 LABELS, PARTS = "imagelabels.mat", "setid.mat"
@@ -30,8 +30,10 @@ def load_flowers(folder: str | os.PathLike[str]) -> ImageList:
     labels, numbers = _row(root / LABELS, "labels"), np.sort(_row(root / PARTS, PART))
     wrong = [str(number) for number in numbers.tolist() if not 1 <= number <= len(labels)]
     wrong += [f"{place}: its label is {labels[place - 1]}" for place in (np.flatnonzero(labels < 1) + 1).tolist()]
+    wrong += [f"{number}: it is listed more than once" for number in repeated(map(str, numbers.tolist()))]
     if wrong:
-        raise DataError(listing(f"{root / PARTS}: image numbers without a label in {LABELS} ({len(wrong)}):", wrong))
+        what = f"image numbers that are repeated, or without a label in {LABELS}"
+        raise DataError(listing(f"{root / PARTS}: {what} ({len(wrong)}):", wrong))
     paths = tuple(root / "jpg" / f"image_{number:05d}.jpg" for number in numbers.tolist())
     missing = [path.name for path in paths if not is_there(path)]
     if missing:
@@ -43,7 +45,7 @@ def load_flowers(folder: str | os.PathLike[str]) -> ImageList:
 
 def _row(file: Path, name: str) -> np.ndarray:
     """A variable of integers."""
-    value = mat_variable(file, name)
+    value = mat_variables(file, name).get(name)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not value.size:
         value = np.array([np.nan])
     if not (abs(value) < 1e9).all() or (value % 1).any():

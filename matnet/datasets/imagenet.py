@@ -11,7 +11,7 @@ import numpy as np
 from matnet.datasets.image_list import ImageList
 from matnet.datasets.imagenet_labels import Labelled, labelled_files
 from matnet.datasets.matching import WNID
-from matnet.datasets.scan import digest_lines, entries, fault
+from matnet.datasets.scan import digest_lines, entries, fault, first_few
 from matnet.errors import DataError, listing
 
 COUNTS = {"val": 50_000, "train": 1_281_167, "test": 100_000}
@@ -46,6 +46,9 @@ def load_imagenet(
     else:
         raise DataError(f"{home}: found no images and no class folders named by WordNet ids (n01440764)")
     notes = list(found.notes)
+    others = [name for name in folders if name not in classes]
+    if classes and others:
+        notes.append(f"folders without a WordNet id, which are left out ({len(others)}): {first_few(others)}")
     expected = COUNTS.get(split)
     if expected is not None and len(found.paths) != expected:
         notes.append(f"{len(found.paths):,} of the {expected:,} images of ILSVRC-2012 {split}")

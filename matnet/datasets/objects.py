@@ -77,6 +77,7 @@ class DetectionSet(DataSet):
     """
 
     per_image: ClassVar[tuple[str, ...]] = ("images", "objects", "proposals")
+    lacking: ClassVar[str] = "without objects that count"
     images: tuple[Path, ...]
     objects: tuple[ImageObjects, ...]
     proposals: tuple[np.ndarray, ...] | None
@@ -109,7 +110,7 @@ class DetectionSet(DataSet):
     def _unannotated(self, index: int) -> str:
         image = self.images[index]
         require_size(image, self.objects[index].size, f"annotation of {image}")
-        return ""
+        return image.stem if self.objects[index].difficult.all() else ""
 
 
 def load_voc_objects(
@@ -125,7 +126,7 @@ def load_voc_objects(
     Fast R-CNN (see `read_proposals`).
 
     Raises DataError that lists missing images and annotations, unusable annotations, and proposals that do not fit the
-    images. Notes report images without objects, and objects that exceed their image.
+    images. Notes report objects that exceed their image.
     """
     home = voc_home(Path(folder), year, OBJECTS)
     named = EDITION.fullmatch(home.name)
@@ -209,7 +210,8 @@ def _number(path: str | os.PathLike[str], item: Any, name: str) -> float:
     except (TypeError, ValueError):
         value = float("nan")
     if not abs(value) < 1e6:
-        raise DataError(f"{path}: {name} is {text!r}; expected a number of pixels")
+        found = "missing" if text is None else repr(text)
+        raise DataError(f"{path}: {name} is {found}; expected a number of pixels")
     return value
 
 
@@ -220,12 +222,10 @@ def _touching(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected: int | None, title: str) -> list[str]:
-    """Notes: an unexpected number of images, images without objects, objects that exceed their image.
+    """Notes: an unexpected number of images, and objects that exceed their image.
 
-    Raises DataError if no image has an object, or objects lie outside their image as a whole.
+    Raises DataError if objects lie outside their image as a whole.
     """
-    if not any(len(item.boxes) for item in objects):
-        raise DataError(f"{title}: none of the {len(names):,} images has an object; are these the right annotations?")
     notes = []
     if expected is not None and len(names) != expected:
         notes.append(f"{len(names):,} images; {title} has {expected:,}")
@@ -233,9 +233,7 @@ def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected
     lost = [name for name, item in pairs if not _touching(item.boxes, *item.size).all()]
     if lost:
         raise DataError(listing(f"{title}: images with objects completely outside ({len(lost)}):", lost))
-    empty = [name for name, item in pairs if not len(item.boxes)]
     outside = [name for name, item in pairs if not inside(item.boxes, *item.size).all()]
-    for found, what in ((empty, "without objects"), (outside, "with objects that exceed the image")):
-        if found:
-            notes.append(f"images {what} ({len(found)}): {first_few(found)}")
+    if outside:
+        notes.append(f"images with objects that exceed the image ({len(outside)}): {first_few(outside)}")
     return notes

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from matnet.errors import DataError, FileFormatError, listing
+from matnet.datasets.scan import mat_variables, repeated
+from matnet.errors import DataError, listing
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +77,7 @@ def read_proposals(path: str | os.PathLike[str]) -> Proposals:
     Rows are 1-based ymin, xmin, ymax, xmax, as selective search writes and R-CNN and Fast R-CNN read them
     (imdb_from_voc, pascal_voc.py). Raises DataError for anything else.
     """
-    from matnet.formats.mat import read_mat
-
-    try:
-        variables = read_mat(path, ["boxes", "images"])
-    except FileFormatError as error:
-        raise DataError(str(error)) from None
+    variables = mat_variables(path, "boxes", "images")
     cells = variables.get("boxes")
     if not isinstance(cells, list) or not cells:
         raise DataError(f"{path}: has no cell array `boxes`; expected the proposals of R-CNN or Fast R-CNN")
@@ -106,8 +101,7 @@ def _names(path: str | os.PathLike[str], value: object, count: int) -> tuple[str
     if len(value) != count:
         raise DataError(f"{path}: `images` has {len(value):,} names, but `boxes` has {count:,} cells")
     names = tuple(os.path.splitext(name)[0] if name.endswith((".jpg", ".png")) else name for name in value)
-    if len(set(names)) < len(names):
-        twice = sorted(name for name, times in Counter(names).items() if times > 1)
+    if twice := repeated(names):
         raise DataError(listing(f"{path}: repeated images ({len(twice)}):", twice))
     return names
 

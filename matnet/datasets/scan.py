@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matnet.errors import DataError, FileFormatError, listing
 from matnet.files import IMAGE_ERRORS, existing_file
+from matnet.kinds import EMPTY, HDF5, MAT, kind_of
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -134,19 +136,26 @@ def checked_images(
     return (f"{file.name}: {more} of {len(paths)} lines repeat an image, which counts each time",) if more else ()
 
 
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
 def first_few(names: Sequence[str]) -> str:
     """The first five names as text."""
     return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
 
 
-def mat_variable(path: str | os.PathLike[str], name: str) -> Any:
-    """A variable of a MAT file; None if there is none. Raises DataError for another kind of file."""
+def mat_variables(path: str | os.PathLike[str], *names: str) -> Mapping[str, Any]:
+    """The variables `names` of a MAT file, as far as it has them. Raises DataError for another kind of file."""
     from matnet.formats.mat import read_mat
 
     try:
-        return read_mat(path, [name]).get(name)
+        return read_mat(path, list(names))
     except FileFormatError as error:
-        raise DataError(str(error)) from None
+        kind = kind_of(path) if Path(path).is_file() else MAT
+        own = f"{path}: is {kind}; expected a MAT file with the variable {names[0]}"
+        raise DataError(str(error) if kind in (EMPTY, MAT, HDF5) else own) from None
 
 
 def text_lines(file: Path, what: str = "list of images", expected: str = "'path label'") -> list[tuple[int, str]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from matnet.datasets.scan import digest_lines, require_files, text_lines
+from matnet.datasets.scan import digest_lines, repeated, require_files, text_lines
 from matnet.datasets.voc import VOC_CLASSES, VOID, MatLabels, SegmentationSet, load_voc, read_names, voc_home
 from matnet.errors import DataError, listing
 
@@ -169,7 +168,10 @@ def _numbered(file: Path) -> Mapping[int, str]:
     wrong = [f"line {line}" for line, match in found if match is None]
     if wrong:
         raise DataError(listing(f"{file}: lines that are not 'number: name' ({len(wrong)}):", wrong))
-    return {int(match[1]): match[2].replace(" ", "") for _, match in found if match is not None}
+    numbered = [(match[1], match[2].replace(" ", "")) for _, match in found if match is not None]
+    if twice := repeated(number for number, _ in numbered):
+        raise DataError(listing(f"{file}: numbers of several classes ({len(twice)}):", twice))
+    return {int(number): name for number, name in numbered}
 
 
 def _list_file(root: Path, split: str, known: Mapping[str, Sequence[str]]) -> Path:
@@ -197,8 +199,7 @@ def _made(
     note: str,
 ) -> SegmentationSet:
     """The data set. Raises DataError that lists missing files and repeated names."""
-    twice = [name for name, times in Counter(names).items() if times > 1]
-    if twice:
+    if twice := repeated(names):
         raise DataError(listing(f"{root}: images of {title} listed more than once ({len(twice)}):", twice))
     require_files(root, [*images, *labels])
     notes = [note]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from matnet.datasets.image_list import ImageList
-from matnet.datasets.scan import digest, is_there, mat_variable
+from matnet.datasets.scan import digest, is_there, mat_variables, repeated
 from matnet.errors import DataError, listing
 
 INDEX = "imgIdx.mat"
@@ -39,8 +38,7 @@ def load_subitizing(folder: str | os.PathLike[str]) -> ImageList:
     names = [name for name, _ in entries]
     base = root / FOLDER if (root / FOLDER).is_dir() else root
     paths = tuple(base / name for name in names)
-    twice = sorted({name for name, other in pairwise(names) if name == other})
-    if twice:
+    if twice := repeated(names):
         raise DataError(listing(f"{file}: repeated images ({len(twice)}):", twice))
     missing = [path.name for path in paths if not is_there(path)]
     if missing:
@@ -52,7 +50,7 @@ def load_subitizing(folder: str | os.PathLike[str]) -> ImageList:
 
 def _test_entries(file: Path) -> list[tuple[str, int]]:
     """Names and labels of the test images."""
-    found = mat_variable(file, "imgIdx")
+    found = mat_variables(file, "imgIdx").get("imgIdx")
     records = [found] if isinstance(found, dict) else found
     if not isinstance(records, list) or not all(isinstance(record, Mapping) for record in records):
         raise DataError(f"{file}: has no struct array `imgIdx` with fields name, label and istest")

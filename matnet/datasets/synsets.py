@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.datasets.ilsvrc2012 import in_devkit_order, synsets
-from matnet.datasets.scan import mat_variable, text_lines
+from matnet.datasets.scan import mat_variables, repeated, text_lines
 from matnet.errors import DataError, listing, nearest
 
 CLASSES = 1000
@@ -102,8 +102,7 @@ def read_synsets(path: Path) -> tuple[str, ...]:
     WordNet id and every repeated id.
     """
     wnids = _from_mat(path) if path.suffix.lower() == ".mat" else _from_text(path)
-    twice = sorted({wnid for wnid in wnids if wnids.count(wnid) > 1}) if len(set(wnids)) < len(wnids) else []
-    if twice:
+    if twice := repeated(wnids):
         raise DataError(listing(f"{path}: repeated WordNet ids ({len(twice)}):", twice))
     return wnids
 
@@ -126,7 +125,7 @@ def _from_text(path: Path) -> tuple[str, ...]:
 
 def _from_mat(path: Path) -> tuple[str, ...]:
     """The entries 1 to 1000 of the variable `synsets`, which are the classes."""
-    synsets = mat_variable(path, "synsets")
+    synsets = mat_variables(path, "synsets").get("synsets")
     records = synsets if isinstance(synsets, list) else [synsets]
     if not records or not all(isinstance(record, Mapping) and "WNID" in record for record in records):
         raise DataError(f"{path}: has no variable `synsets` with a field WNID; is it the development kit's meta.mat?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,15 @@ from typing import ClassVar
 import numpy as np
 
 from matnet.datasets.base import DataSet
-from matnet.datasets.scan import digest_lines, image_size, mat_variable, require_files, require_size, text_lines
+from matnet.datasets.scan import (
+    digest_lines,
+    image_size,
+    mat_variables,
+    repeated,
+    require_files,
+    require_size,
+    text_lines,
+)
 from matnet.errors import DataError, listing
 from matnet.files import IMAGE_ERRORS
 
@@ -63,7 +70,7 @@ class MatLabels:
 
     def read(self, path: Path) -> np.ndarray:
         """The classes of an image's pixels. Raises DataError for a file without labels, or with unknown numbers."""
-        found = mat_variable(path, self.variable)
+        found = mat_variables(path, self.variable).get(self.variable)
         if not isinstance(found, np.ndarray) or found.ndim != 2 or not found.size or found.dtype.kind not in "iuf":
             raise DataError(f"{path}: has no matrix `{self.variable}` (the labels of an image)")
         numbers, places = np.unique(found, return_inverse=True)
@@ -250,7 +257,7 @@ def read_names(file: Path) -> list[str]:
     """
     names = [text.split()[0] for _, text in text_lines(file, "list of images", "of one image's name")]
     wrong = [name for name in names if "/" in name or "\\" in name or name in (".", "..")]
-    wrong += sorted(name for name, times in Counter(names).items() if times > 1)
+    wrong += repeated(names)
     if wrong:
         raise DataError(listing(f"{file}: names that are repeated or contain folders ({len(wrong)}):", wrong))
     return names

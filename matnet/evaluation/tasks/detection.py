@@ -311,9 +311,12 @@ class Detection(Task["DetectionSet", DetectionCounts]):
     def doubts(self, counts: DetectionCounts) -> list[str]:
         total = sum(counts.objects)
         right = sum(int(rows["right"].sum()) for rows in counts.outcomes.values())
-        lost = total >= FEWEST and not right
-        none = [f"found none of {total} objects; boxes, classes or preprocessing may be those of another network"]
-        return [*([self.doubt] if self.doubt else []), *(none if lost else [])]
+        doubts = [self.doubt] if self.doubt else []
+        if not total:
+            doubts.append("no image has an object that counts")
+        if total >= FEWEST and not right:
+            doubts.append(f"found none of {total} objects; boxes, classes or preprocessing may be another network's")
+        return doubts
 
     def running(self, counts: DetectionCounts) -> str:
         if self.data.coco is not None:  # its average precision takes minutes

@@ -176,6 +176,8 @@ class Verification(Task["PairSet", PairCounts]):
         folds, distances, same = found
         curve = RocCurve.of(distances, same)
         corners = curve.corners()
+        if not folds.accuracies:
+            common["notes"].append("no accuracy: its threshold is chosen on other folds, but the pairs are of one fold")
         return VerificationEvaluation(
             **common,
             accuracy=folds.mean,
@@ -201,13 +203,18 @@ class Verification(Task["PairSet", PairCounts]):
             return None
         distances = np.array([counts.distances[pair] for pair in pairs])
         same = self.data.same[pairs]
-        return FoldAccuracy.of(distances, same, self.data.fold[pairs]), distances, same
+        fold = self.data.fold[pairs]
+        several = len(np.unique(fold)) > 1
+        folds = FoldAccuracy.of(distances, same, fold) if several else FoldAccuracy(np.nan, np.nan, (), ())
+        return folds, distances, same
 
     def doubts(self, counts: PairCounts) -> list[str]:
         found = self._judged(counts)
         if found is None:
             return []
         folds, distances, _ = found
+        if not folds.accuracies:
+            return []
         pairs = [pair for pair, value in sorted(counts.distances.items()) if np.isfinite(value)]
         sizes = np.unique(self.data.fold[pairs], return_counts=True)[1]
         right = sum(round(part * size / 100) for part, size in zip(folds.accuracies, sizes.tolist(), strict=True))
@@ -219,7 +226,7 @@ class Verification(Task["PairSet", PairCounts]):
     @classmethod
     def report(cls, runs: Sequence[Run]) -> list[Table]:
         found = [Table(COLUMNS, [run.record() for run in runs])]
-        if len(runs) == 1 and isinstance(runs[0], VerificationEvaluation):
+        if len(runs) == 1 and isinstance(runs[0], VerificationEvaluation) and runs[0].fold_accuracies:
             folds = zip(runs[0].fold_accuracies, runs[0].fold_thresholds, strict=True)
             rows = [{"fold": k, "accuracy": part, "threshold": at} for k, (part, at) in enumerate(folds, 1)]
             columns = (
