@@ -53,6 +53,44 @@ def test_a_chain_of_layers_on_labels_goes(tmp_path: Path) -> None:
     assert (net.inputs, net.outputs) == (["data"], ["c"])
 
 
+SOFTMAX_LOSS = 'layer { name: "s" type: "SoftmaxWithLoss" bottom: "%s" bottom: "label" }'
+ENDS = {
+    "DeepLab's MatWrite, which writes a file": 'layer { name: "w" type: "MatWrite" bottom: "c" }',
+    "SphereFace's margin on the true class": 'layer { name: "m" type: "MarginInnerProduct" bottom: "c" bottom: "label" '
+    'top: "m" top: "lambda" }' + SOFTMAX_LOSS % "m",
+    "AM-Softmax's, scaled": 'layer { name: "m" type: "LabelSpecificAdd" bottom: "c" bottom: "label" top: "m" } '
+    'layer { name: "x" type: "Scale" bottom: "m" top: "x" } ' + SOFTMAX_LOSS % "x",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_lies_behind_the_last_inference_layer_goes(end: str, tmp_path: Path) -> None:
+    """Test time has neither labels nor files to write: the network ends before them, and no note says otherwise."""
+    net = network(tmp_path, DATA % "" + CONVOLUTION + ENDS[end])
+    assert (list(net.layers), net.outputs) == (["c"], ["c"])
+    assert not [note for note in net.source.notes if "became" in note]
+
+
+def test_a_layer_of_filters_behind_a_label_is_not_lost(tmp_path: Path) -> None:
+    """An unknown layer that samples boxes by labels: all layers behind it are the detector's head."""
+    sampler = 'layer { name: "m" type: "OddSampler" bottom: "c" bottom: "label" top: "m" } '
+    head = 'layer { name: "h" type: "InnerProduct" bottom: "m" top: "h" inner_product_param { num_output: 2 } }'
+    with pytest.raises(UnsupportedLayersError, match=r"layer 'm' \(OddSampler\)"):
+        network(tmp_path, DATA % "" + CONVOLUTION + sampler + head + SOFTMAX_LOSS % "h")
+
+
+def test_a_sequence_of_words_is_no_image(tmp_path: Path) -> None:
+    """LRCN's training net: an input of unknown shape that an Embed reads takes all of its axes from its size."""
+    text = (
+        'layer { name: "d" type: "HDF5Data" top: "cont" top: "words" top: "target" } layer { name: "e" type: "Embed" '
+        'bottom: "words" top: "e" embed_param { input_dim: 5 num_output: 3 bias_term: false } } layer { name: "l" '
+        'type: "LSTM" bottom: "e" bottom: "cont" top: "l" recurrent_param { num_output: 2 } } layer { name: "p" '
+        'type: "InnerProduct" bottom: "l" top: "p" inner_product_param { num_output: 5 axis: 2 } }'
+    )
+    net = network(tmp_path, text, input_size={"words": (4, 6)})
+    assert net.input_shapes == {"cont": (4, 6, 1, 1), "words": (4, 6, 1, 1)}
+
+
 def test_a_layer_that_picks_boxes_passes_them_on(tmp_path: Path) -> None:
     """ProposalTarget: at test time all boxes are pooled; its further tops go to losses."""
     text = (

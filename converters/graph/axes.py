@@ -78,7 +78,7 @@ def reaches_filters(layers: Sequence[LayerDef], variable: str) -> bool:
     """Whether a layer with filters reads a variable's values, perhaps joined with others."""
     reached = {variable}
     for layer in layers:
-        values = layer.inputs if layer.type in JOINING else layer.inputs[:1]
+        values = layer.inputs if layer.type in JOINING else layer.inputs[:1] if layer.type != "Embed" else ()
         if reached.intersection(values):
             if layer.type in FILTERING:
                 return True

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from matnet.converters.files.message import build
 from matnet.converters.graph.assemble import LEFT_OUT
-from matnet.converters.graph.axes import reaches_filters
+from matnet.converters.graph.axes import FILTERING, reaches_filters
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.errors import NetworkError, nearest
 
@@ -111,21 +111,47 @@ def _readers_of(layers: Sequence[LayerDef], dropped: Sequence[LayerDef], notes: 
 
 
 def _leftovers(net: NetDef, gone: set[int], convertible: Callable[[LayerDef], bool], notes: list[str]) -> set[int]:
-    """Unlisted training layers: no kept layer reads them, and they read labels or are losses."""
+    """Unlisted training layers: no kept layer reads them, and they read labels, are losses or have no tops."""
     labels = _labels(net)
+    behind = _behind_labels(net.layers, gone, labels, convertible)
     kept_readers = Counter(name for layer in net.layers if id(layer) not in gone for name in layer.inputs)
     found = set()
     for layer in reversed(net.layers):
         if id(layer) in gone or not layer.inputs or any(kept_readers[name] for name in layer.outputs):
             continue
-        if convertible(layer):
+        if id(layer) in behind:
+            leftover = True
+        elif convertible(layer):
             leftover = bool(layer.outputs) and not layer.blobs and labels.issuperset(layer.inputs)
         else:
-            leftover = bool(labels.intersection(layer.inputs)) or _is_loss(layer)
+            leftover = bool(labels.intersection(layer.inputs)) or _is_loss(layer) or not layer.outputs
         if leftover:
             found.add(id(layer))
             kept_readers.subtract(layer.inputs)
-            notes.append(f"dropped layer {layer.name!r} ({layer.type}), used only for training")
+            why = "used only for training" if layer.outputs else "which has no tops"
+            notes.append(f"dropped layer {layer.name!r} ({layer.type}), {why}")
+    return found
+
+
+def _behind_labels(
+    layers: Sequence[LayerDef], gone: set[int], labels: set[str], convertible: Callable[[LayerDef], bool]
+) -> set[int]:
+    """Layers whose values depend on an unknown layer that reads a label, such as a margin added to the true class.
+
+    Only if losses alone read them in the end, and none of them has filters: a layer that samples boxes stays.
+    """
+    found: set[int] = set()
+    read = {name for layer in layers for name in layer.inputs}
+    for first in layers:
+        if convertible(first) or labels.isdisjoint(first.inputs):
+            continue
+        chain, made = [first], set(first.outputs)
+        for layer in layers:
+            if id(layer) not in gone and made.intersection(layer.inputs) and layer is not first:
+                chain.append(layer)
+                made.update(layer.outputs)
+        if read.issuperset(name for layer in chain for name in layer.outputs[:1]):
+            found.update(map(id, chain) if not any(layer.type in FILTERING for layer in chain) else ())
     return found
 
 
@@ -195,6 +221,9 @@ def _add_inference_form(kept: _Kept, loss: LayerDef, remove: bool, notes: list[s
     what = f"layer {loss.name!r} ({loss.type})"
     score = loss.inputs[0] if loss.inputs else ""
     producer = kept.producers.get(score)
+    if producer is None and score not in kept.net.input_variables.values():
+        notes.append(f"dropped {what}: no layer is left that produces its input")
+        return
     if remove or form is None:
         notes.append(f"dropped {what}; its input {loss.bottoms[0] if loss.bottoms else ''!r} is an output")
         return
