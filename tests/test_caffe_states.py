@@ -236,6 +236,12 @@ def test_a_caffemodels_layers_are_set_to_the_test_phase(tmp_path: Path) -> None:
      "crop_height: 7 }", {"a": (1, None, 7, 5)}),
     ("type: 'CPMData' top: 'a' data_param { batch_size: 2 } cpm_transform_param { crop_size_x: 5 crop_size_y: 7 }",
      {"a": (2, None, 7, 5)}),
+    ("type: 'OddData' top: 'a' odd_param { batch_size: x new_height: -1 new_width: 5 crop_size: 2 crop_size: 3 }",
+     {"a": None}),
+    ("type: 'VideoData' top: 'a' video_data_param { modality: FLOW new_length: 5 num_segments: 3 batch_size: 2 } "
+     "transform_param { crop_size: 7 }", {"a": (2, 30, 7, 7)}),
+    ("type: 'VideoData' top: 'a' video_data_param { modality: RGB num_segments: 3 } transform_param { crop_size: 7 }",
+     {"a": (1, 9, 7, 7)}),
     ("type: 'VideoData' top: 'a' video_data_param { new_height: 9 new_width: 8 } transform_param { crop_size: 7 "
      "force_gray: true }", {"a": (1, 1, 7, 7)}),
 ])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 
 from matnet.converters.files.message import Message
 from matnet.converters.files.param_str import image_shape
@@ -77,7 +78,7 @@ def _stated_shapes(layer: Message, tops: list[str]) -> list[Shape | None]:
 def _image_shapes(layer: Message) -> list[Shape | None]:
     """The shapes of image and label of a data layer; the size comes from cropping or else from resizing."""
     size = cropped_size(layer) or resized_size(layer)
-    batch = next((int(message.get("batch_size")) for message in _messages(layer) if message.has("batch_size")), 0) or 1
+    batch = next(filter(None, (_count(message, "batch_size") for message in _messages(layer))), 1)
     return [(batch, _channels(layer), *size) if size else None, (batch,) if layer.get("type") in BVLC else None]
 
 
@@ -100,10 +101,16 @@ def resized_size(layer: Message) -> tuple[int, int] | None:
 def _stated_size(layer: Message, pairs: Iterable[tuple[str, str]]) -> tuple[int, int] | None:
     for message in _messages(layer):
         for pair in pairs:
-            found = [message.get(name) if message.has(name) else 0 for name in pair]
-            if all(isinstance(size, int) and size > 0 for size in found):
-                return found[0], found[1]
+            height, width = (_count(message, name) for name in pair)
+            if height and width:
+                return height, width
     return None
+
+
+def _count(message: Message, name: str) -> int:
+    """A field of a known or unknown message that holds a positive number; 0 for anything else."""
+    value = message.get(name) if message.has(name) else 0
+    return value if type(value) is int and value > 0 else 0
 
 
 def _messages(layer: Message) -> list[Message]:
@@ -119,9 +126,17 @@ def _marks_shape(layer: Message) -> Shape | None:
 
 
 def _channels(layer: Message) -> int | None:
-    """One for grey images; else three for BVLC Caffe's layers, and unknown for others."""
+    """One for grey images; else three for BVLC Caffe's layers, and unknown for others.
+
+    Temporal segment networks stack colours, or both directions of flow, of new_length frames in num_segments places
+    (yjxiong's fork, video_data_layer.cpp).
+    """
     if layer.get("transform_param").get("force_gray") or not layer.get("image_data_param").get("is_color"):
         return 1
+    for message in _messages(layer):
+        if message.has("modality"):
+            frames = prod(_count(message, name) or 1 for name in ("new_length", "num_segments"))
+            return frames * (2 if message.get("modality") == "FLOW" else 3)
     return 3 if layer.get("type") in BVLC else None
 
 
