@@ -44,7 +44,7 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
     group = command.add_argument_group("preprocessing", "each option replaces what the network's file states")
     group.add_argument("--protocol", choices=PROTOCOLS, help="how images are prepared (default: meta)")
     add_input_size(group)
-    group.add_argument("--image-size", type=_two_sizes, metavar="H W", help=argparse.SUPPRESS)
+    group.add_argument("--image-size", type=_size, metavar="H W", help=argparse.SUPPRESS)
     group.add_argument("--channels", type=int, choices=(1, 3), help="channels of the input: gray or colour")
     group.add_argument(
         "--mean", "--mean-values",
@@ -200,10 +200,6 @@ def _size(text: str) -> tuple[int, int]:
     if not found or not (int(found[1]) and int(found[2])):
         raise argparse.ArgumentTypeError(f"{text} is not an image size; expected HxW, such as 227x227")
     return int(found[1]), int(found[2])
-
-
-def _two_sizes(text: str) -> tuple[int, int]:
-    return _size(text.replace(",", "x"))
 
 
 def _mean(text: str | None) -> Any:

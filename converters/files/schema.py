@@ -22,6 +22,7 @@ UNNUMBERED = (1 << 24) + 1
 INTEGERS = {"i32": (-(1 << 31), (1 << 31) - 1), "i64": (-(1 << 63), (1 << 63) - 1), "u32": (0, (1 << 32) - 1)}
 FLOATS = ("f32", "f64")
 SCALARS = (*INTEGERS, *FLOATS, "bool", "str", "bytes")
+ENUMS = {**schema_tables.ENUMS, **schema_forks.ENUMS}
 
 
 def float32(value: float) -> float:
@@ -120,8 +121,7 @@ def message_type(name: str) -> MessageType:
 @cache
 def enum_type(name: str) -> EnumType:
     """The type of the enum `name` (`PoolMethod`, `V1LayerType`, ...)."""
-    table = schema_tables.ENUMS.get(name) or schema_forks.ENUMS[name]
-    return EnumType(name, {key: int(number) for key, number in re.findall(r"(\w+)=(-?\d+)", table)})
+    return EnumType(name, {key: int(number) for key, number in re.findall(r"(\w+)=(-?\d+)", ENUMS[name])})
 
 
 _FIELD = re.compile(r"(?P<number>\d+|-) (?P<label>[+!]{0,2})(?P<name>\w+) (?P<type>\w+)"
@@ -132,15 +132,11 @@ def _parse_field(text: str) -> Field:
     match = _FIELD.fullmatch(text.strip())
     assert match, f"a field of the schema cannot be read: {text!r}"
     label, type_name = match["label"], match["type"]
-    kind = type_name if type_name in SCALARS else "enum" if _is_enum(type_name) else "message"
+    kind = type_name if type_name in SCALARS else "enum" if type_name in ENUMS else "message"
     number = None if match["number"] == "-" else int(match["number"])
     return Field(name=match["name"], number=number, kind=kind, type_name=type_name,
                  repeated="+" in label, packed=label == "++", required=label == "!",
                  default=_default(kind, type_name, match["default"]))
-
-
-def _is_enum(name: str) -> bool:
-    return name in schema_tables.ENUMS or name in schema_forks.ENUMS
 
 
 def _default(kind: str, type_name: str, text: str | None) -> Any:

@@ -165,18 +165,6 @@ def _with_bias(parameter: str) -> _Count:
     return lambda layer: (1 + layer.params.get(parameter).get("bias_term"),)
 
 
-def _scale_count(layer: LayerDef) -> tuple[int, ...]:
-    return ((len(layer.bottoms) == 1) + layer.params.get("scale_param").get("bias_term"),)
-
-
-def _lstm_count(layer: LayerDef) -> tuple[int, ...]:
-    return (3 + _has_static_input(layer, hidden=2),)
-
-
-def _rnn_count(layer: LayerDef) -> tuple[int, ...]:
-    return (5 + _has_static_input(layer, hidden=1),)
-
-
 def _has_static_input(layer: LayerDef, hidden: int) -> bool:
     exposed = hidden if layer.params.get("recurrent_param").get("expose_hidden") else 0
     return len(layer.bottoms) - exposed > 2
@@ -203,14 +191,14 @@ _COUNTS: dict[str, _Count] = {
                     _with_bias("convolution_param")),
     "InnerProduct": _with_bias("inner_product_param"),
     "Embed": _with_bias("embed_param"),
-    "Scale": _scale_count,
+    "Scale": lambda layer: ((len(layer.bottoms) == 1) + layer.params.get("scale_param").get("bias_term"),),
     "Bias": lambda layer: (int(len(layer.bottoms) == 1),),
     "BatchNorm": _batch_norm_count,
     "Lstm": lambda layer: (3,),
     "PReLU": lambda layer: (1,),
     "Parameter": lambda layer: (1,),
-    "LSTM": _lstm_count,
-    "RNN": _rnn_count,
+    "LSTM": lambda layer: (3 + _has_static_input(layer, hidden=2),),
+    "RNN": lambda layer: (5 + _has_static_input(layer, hidden=1),),
     "Normalize": lambda layer: (1,) if layer.params.has("norm_param") else (0, 1),
     "MultiStageMeanfield": lambda layer: (3,),
 }

@@ -41,16 +41,12 @@ def upgrade(net: Message, notes: list[str]) -> Message:
         net = upgrade_v0(net, notes)
     if found != "V2":
         notes.append(f"upgraded from the {found} format")
-        net = _upgrade_v1(_move_transform_fields(net))
+        net = _upgrade_v1(net)
     return _each_layer(_input_layer(net, notes), notes)
 
 
-def _move_transform_fields(net: Message) -> Message:
-    """V1 data layers: move scale, mean_file, crop_size and mirror to transform_param."""
-    return net.having(layers=[_transform_of(layer) for layer in net.get("layers")])
-
-
-def _transform_of(layer: Message) -> Message:
+def _with_transform(layer: Message) -> Message:
+    """Of a V1 data layer, scale, mean_file, crop_size and mirror in transform_param."""
     name = _DATA_PARAMETERS.get(layer.get("type"))
     given = [field for field in _TRANSFORM_FIELDS if name and layer.get(name).has(field)]
     if name is None or not given:
@@ -63,7 +59,7 @@ def _transform_of(layer: Message) -> Message:
 
 
 def _upgrade_v1(net: Message) -> Message:
-    upgraded = net.having(layer=[_upgrade_v1_layer(layer) for layer in net.get("layers")])
+    upgraded = net.having(layer=[_upgrade_v1_layer(_with_transform(layer)) for layer in net.get("layers")])
     upgraded.clear("layers")
     return upgraded
 

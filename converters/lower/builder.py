@@ -310,7 +310,8 @@ class Builder:
         while name in self.net.layers or (name != layer.name and name in self._layer_names):
             name += "x"
         self.net.add(Layer(name, op, list(inputs), list(outputs), list(params)))
-        sizes = output_sizes(op, [self.sizes[v] for v in inputs], self._param_shapes(params), len(outputs))
+        shapes = [self.net.params[name].value.shape for name in params]
+        sizes = output_sizes(op, [self.sizes[v] for v in inputs], shapes, len(outputs))
         if len(sizes) != len(outputs):
             raise NetworkError(f"has {len(outputs)} tops; expected {len(sizes)}")
         for variable, found in zip(outputs, sizes, strict=True):
@@ -322,9 +323,6 @@ class Builder:
         if self.unsized.intersection(layer.inputs):
             self.unsized.update(outputs, layer.outputs)
         self.emitted.setdefault(layer.name, []).append(name)
-
-    def _param_shapes(self, params: Sequence[str]) -> list[Shape]:
-        return [self.net.params[name].value.shape for name in params]
 
     # -- reporting ----------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class Staging:
         """
         staging = cls(cls.at(target), shapes, images)
         known = None
-        if staging.folder.is_dir() and staging._ours():
+        if staging.folder.is_dir() and all(_OWN.fullmatch(file.name) for file in staging.folder.iterdir()):
             known = read_record(staging.folder / KEY, dict) if resume else None
             if known is None or (known == dict(key) and staging._damaged()) or not staging._begun():
                 shutil.rmtree(staging.folder)
@@ -76,10 +76,6 @@ class Staging:
                 f"{self.folder}: needed as the temporary folder of {target.name}, but it exists and holds something "
                 f"else ({', '.join(foreign[:SHOWN])}); move it, or write to another file"
             )
-
-    def _ours(self) -> bool:
-        """Whether the folder holds only the files of a Staging."""
-        return all(_OWN.fullmatch(file.name) for file in self.folder.iterdir())
 
     def path(self, layer: str) -> Path:
         return self.folder / f"{list(self.shapes).index(layer)}.npy"

@@ -124,7 +124,10 @@ class Folder:
 
     def _make_room(self, size: int) -> None:
         """Remove the oldest files until `size` bytes fit. Raises DataError if the kept files leave no room."""
-        sizes = {token: self._coming.get(token) or _size(path) for token, path in self._files.items()}
+        sizes = {
+            token: self._coming.get(token) or (path.stat().st_size if path.exists() else 0)
+            for token, path in self._files.items()
+        }
         free = self.room - sum(sizes.values()) - size
         loose = [token for token in self._files if token not in self._kept and token not in self._coming]
         while free < 0 and loose:
@@ -138,7 +141,3 @@ class Folder:
         with self._lock:
             self._files.clear()
             shutil.rmtree(self.path, ignore_errors=True)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -127,7 +127,9 @@ def answers(
     except MatnetError as error:
         return {**found, "error": kept.text(str(error))}
     rows = predicted.records()[0].get("top", [])
-    top = [{"class": row["class"], "value": _finite(row[predicted.measure])} for row in rows]
+    values = [float(row[predicted.measure]) for row in rows]
+    finite = [value if np.isfinite(value) else None for value in values]  # JSON has no NaN
+    top = [{"class": row["class"], "value": value} for row, value in zip(rows, finite, strict=True)]
     return {**found, "measure": predicted.measure, "top": top, "notes": [kept.text(note) for note in predicted.notes]}
 
 
@@ -170,10 +172,6 @@ def objects_picture(
     """The image with the boxes of its objects, as PNG."""
     how = preparation(kept, given)
     return drawn(detections(kept, image, how, classes, engine), how)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None  # JSON has no NaN
 
 
 def preparation(kept: Kept, given: Mapping[str, Any]) -> Preprocessing:

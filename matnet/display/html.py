@@ -32,7 +32,7 @@ def network_to_html(net: Network) -> str:
         table = network_table(net)
         body = [_pairs([*summary(net, table), *totals(table)]), _layer_table(table)]
     except MatnetError as error:
-        body = [f"<div>{_lines(str(error))}</div>", _bare_table(net)]
+        body = [f"<div>{'<br>'.join(map(escaped, str(error).splitlines()))}</div>", _bare_table(net)]
     return "\n".join([f'<div class="matnet"><div><b>{escaped(display_name(net))}</b></div>', *body, "</div>"])
 
 
@@ -72,7 +72,3 @@ def _bare_table(net: Network) -> str:
         texts = [layer.name, layer.type_name, ", ".join(layer.inputs), ", ".join(layer.outputs)]
         lines.append(_row("td", [TEXT] * 4, [escaped(text) for text in texts]))
     return _scrolling(lines)
-
-
-def _lines(text: str) -> str:
-    return "<br>".join(map(escaped, text.splitlines()))

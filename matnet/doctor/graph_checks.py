@@ -28,7 +28,11 @@ def graph_findings(net: Network, size: tuple[int, int] | None = None) -> Iterato
     except MatnetError as error:
         yield problem("graph", str(error).removeprefix(f"{net.source}: "))
         return
-    unknown = [f"{layer.name} ({layer.type_name})" for layer in inference.layers.values() if _without_forward(layer.op)]
+    unknown = [
+        f"{layer.name} ({layer.type_name})"
+        for layer in inference.layers.values()
+        if isinstance(layer.op, Unknown) or type(layer.op).forward is Op.forward
+    ]
     if unknown:
         yield problem("graph", f"no engine supports {_layers(unknown)}", "register its type with matnet.ops.register")
     shapes = inference.default_input_shapes(size=size)
@@ -46,10 +50,6 @@ def graph_findings(net: Network, size: tuple[int, int] | None = None) -> Iterato
         return
     if not unknown:
         yield from _backends(inference, shapes)
-
-
-def _without_forward(op: Op) -> bool:
-    return isinstance(op, Unknown) or type(op).forward is Op.forward
 
 
 def _backends(net: Network, shapes: dict[str, Shape]) -> Iterator[Finding]:

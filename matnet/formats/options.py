@@ -44,7 +44,7 @@ def read_options(op: type[Op], opts: Any, where: str) -> LayerOptions:
             found.params[target] = value
         elif target is not None:
             found.fields[target] = value
-        elif name.lower() not in SWITCHES | INERT and not _reads_opts(op):
+        elif name.lower() not in SWITCHES | INERT and "opts" not in op.__dataclass_fields__:
             found.unknown.append(name)
     return found
 
@@ -70,11 +70,6 @@ def _without(op: type[Op], opts: Any, targets: Collection[str | int]) -> Cell:
         if (op.opts_fields or {}).get(name.lower()) not in targets:
             kept += [name] if value is None else [name, value]
     return Cell(kept)
-
-
-def _reads_opts(op: type[Op]) -> bool:
-    """Whether the op has a field `opts` and checks the options itself."""
-    return "opts" in op.__dataclass_fields__
 
 
 def _pairs(opts: Any, where: str) -> list[tuple[str, Any]]:

@@ -168,7 +168,7 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
     op: Any = _op_of(kind, given, options, place)
     name = free_name(as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}", net.layers, place.repeats)
     params = _read_params(net, kind, name, struct, place)
-    if _is_sized_by_weights(op):
+    if {"hasBias", "size"} <= op.__dataclass_fields__.keys():  # both follow from the weights in SimpleNN
         op = replace(op, hasBias=len(params) > 1, size=_filter_shape(net, params, place))
     extra = {"weights" if key in FIELDS_OF_WEIGHTS else key: value for key, value in struct.items()}
     if "weights" in extra:
@@ -180,11 +180,6 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
     missing = [field for field in REQUIRED.get(kind, ()) if is_empty(struct.get(field))]
     layer.faults += [f"field {field!r} is missing, but vl_simplenn requires it" for field in missing]
     return layer, options
-
-
-def _is_sized_by_weights(op: Op) -> bool:
-    """Whether `hasBias` and `size` follow from the weights in SimpleNN: conv, convt, scale."""
-    return {"hasBias", "size"} <= op.__dataclass_fields__.keys()
 
 
 def _filter_shape(net: Network, params: list[str], place: _Place) -> tuple[int, ...]:

@@ -253,7 +253,7 @@ def computes_as(op: Op, kind: type[AnyOp]) -> TypeGuard[AnyOp]:
 
 @dataclass(frozen=True, kw_only=True)
 class Elementwise(Op):
-    """Base of elementwise ops with one input."""
+    """Base of elementwise ops."""
 
     family = "activation"
     images_independent = True

@@ -11,20 +11,17 @@ import numpy as np
 from matnet.errors import NetworkError, ShapeError
 from matnet.layout import pad_to_4d
 from matnet.ops.arrays import activation_shape, as_activation, require_equal
-from matnet.ops.base import Array, Channels, Op, register
+from matnet.ops.base import Array, Channels, Elementwise, Op, register
 from matnet.ops.fields import AXIS_OF_DIM, Pair, as_dim, as_float, as_offsets, as_size, of
 from matnet.shapes import ReceptiveField, Shape, swapped, text, transposed_field, window_field
 
 
 @register("dagnn.Sum", stock=True)
 @dataclass(frozen=True, kw_only=True)
-class Sum(Op):
+class Sum(Elementwise):
     """The sum of inputs of equal shape, added from left to right (dagnn.Sum)."""
 
     family = "joining"
-    images_independent = True
-    channels = Channels.SEPARATE
-    axes_alike = True
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
     removed_properties = frozenset({"numInputs"})

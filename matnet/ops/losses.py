@@ -153,30 +153,14 @@ def _softmaxlog(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
     return peak + np.log(np.exp(scores - peak).sum(axis=1, keepdims=True)) - _own(scores, index)
 
 
-def _mhinge(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
-    return np.maximum(0, 1 - _own(scores, index))
-
-
 def _mshinge(scores: np.ndarray, index: np.ndarray, topK: int) -> Array:
     is_label = np.arange(scores.shape[1]).reshape(1, -1, 1, 1) == index
     rival = np.where(is_label, -np.inf, scores).max(axis=1, keepdims=True)
     return np.maximum(0, 1 - _own(scores, index) + rival)
 
 
-def _binaryerror(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Array:
-    return (np.sign(scores - threshold) != labels).astype(np.float64)
-
-
 def _binarylog(scores: np.ndarray, labels: np.ndarray, threshold: float) -> np.ndarray:
     return -np.log(labels * (scores - 0.5) + 0.5)
-
-
-def _logistic(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Array:
-    return np.logaddexp(0, -labels * scores)
-
-
-def _hinge(scores: np.ndarray, labels: np.ndarray, threshold: float) -> Array:
-    return np.maximum(0, 1 - labels * scores)
 
 
 CATEGORICAL: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
@@ -184,15 +168,15 @@ CATEGORICAL: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "topkerror": _topkerror,
     "log": _log,
     "softmaxlog": _softmaxlog,
-    "mhinge": _mhinge,
+    "mhinge": lambda scores, index, topK: np.maximum(0, 1 - _own(scores, index)),
     "mshinge": _mshinge,
 }
 """The loss terms: scores, 0-based class index, topK -> N x 1 x H x W."""
 
 BINARY: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
-    "binaryerror": _binaryerror,
+    "binaryerror": lambda scores, labels, threshold: (np.sign(scores - threshold) != labels).astype(np.float64),
     "binarylog": _binarylog,
-    "logistic": _logistic,
-    "hinge": _hinge,
+    "logistic": lambda scores, labels, threshold: np.logaddexp(0, -labels * scores),
+    "hinge": lambda scores, labels, threshold: np.maximum(0, 1 - labels * scores),
 }
 """The loss terms: scores, labels, threshold -> N x D x H x W."""

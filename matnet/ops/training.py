@@ -29,10 +29,6 @@ def _as_options(value: Any) -> tuple[Any, ...]:
     return tuple(as_text(item) if place % 2 == 0 else item for place, item in enumerate(items))
 
 
-def _as_kind(value: Any) -> str:
-    return as_text(value).lower()
-
-
 @register("dagnn.Loss", simplenn=("softmaxloss", "loss"), stock=True)
 @dataclass(frozen=True, kw_only=True)
 class Loss(Op):
@@ -50,7 +46,7 @@ class Loss(Op):
     uses_host: ClassVar[bool] = True
     opts_fields: ClassVar = {"loss": "loss", "normalise": "normalise"}
     inert_properties = frozenset({"ignoreAverage"})
-    loss: str = of(_as_kind, "softmaxlog")
+    loss: str = of(lambda value: as_text(value).lower(), "softmaxlog")
     normalise: bool = of(as_bool, True)
     # Not compared, because array values have no single truth value.
     opts: tuple[Any, ...] = field(default=(), compare=False, metadata={"convert": _as_options})

@@ -77,12 +77,9 @@ def import_info(source: Path, name: str | None = None, task: str = "classificati
     with tempfile.TemporaryDirectory() as staging:
         folder = Path(staging) / source.stem
         folder.mkdir()
-        unpack_flat(existing_file(source, "folder or .zip file"), folder, _is_info)
+        packed = existing_file(source, "folder or .zip file")
+        unpack_flat(packed, folder, lambda inner: inner.lower() == CARD or inner.endswith(".prototxt"))
         return _import_folder(folder, name, task)
-
-
-def _is_info(name: str) -> bool:
-    return name.lower() == CARD or name.endswith(".prototxt")
 
 
 def _import_folder(folder: Path, name: str | None, task: str) -> Card:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from matnet.errors import MatnetError, in_words, listing, nearest, program
 from matnet.zoo.cards import Card, all_cards
@@ -99,7 +99,8 @@ def bare_names(card: Card) -> set[str]:
 
 def _suggestions(name: str, cards: Iterable[Card] | None) -> str:
     """`; nearest: ...`, as spelled in the cards; names that contain the text come first."""
-    known = {spelling: card for card in (all_cards() if cards is None else cards) for spelling in _spellings(card)}
+    cards = all_cards() if cards is None else cards
+    known = {spelling: card for card in cards for spelling in near_names(card) | bare_names(card)}
     spelled = normalised(name)
     holding = sorted({card.name for spelling, card in known.items() if len(spelled) > 2 and spelled in spelling})
     if holding:
@@ -107,7 +108,3 @@ def _suggestions(name: str, cards: Iterable[Card] | None) -> str:
     hint = nearest(spelled, known)
     found = dict.fromkeys(known[close].name for close in hint.removeprefix("; nearest: ").split(", ") if close in known)
     return f"; nearest: {', '.join(found)}" if found else ""
-
-
-def _spellings(card: Card) -> Iterator[str]:
-    yield from near_names(card) | bare_names(card)

@@ -52,7 +52,7 @@ def random_params(net: Network, seed: int = 0) -> None:
         for position, name in enumerate(layer.params):
             param = net.params[name]
             if isinstance(layer.op, BatchNorm) and position == MOMENTS:
-                param.value = _neutral_moments(len(param.value))
+                param.value = np.asfortranarray(np.tile(np.array([0, 1], np.float32), (len(param.value), 1)))
             elif not param.value.any():
                 param.value = owned(_drawn(layer.op, position, param.value.shape, generator))
     _soften_branches(net)
@@ -93,8 +93,3 @@ def _soften_branches(net: Network) -> None:
     branches = [writers[name] for layer in sums for name in layer.inputs[1:] if name in writers]
     for factor in dict.fromkeys(layer.params[0] for layer in branches if isinstance(layer.op, BatchNorm)):
         net.params[factor].value = net.params[factor].value * np.float32(1 / math.sqrt(len(sums)))
-
-
-def _neutral_moments(channels: int) -> np.ndarray:
-    """Means of 0 and deviations of 1."""
-    return np.asfortranarray(np.tile(np.array([0, 1], np.float32), (channels, 1)))

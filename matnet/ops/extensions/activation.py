@@ -11,23 +11,19 @@ import numpy as np
 
 from matnet.errors import NetworkError
 from matnet.ops.arrays import as_vector, longest_axis
-from matnet.ops.base import Array, Channels, Elementwise, Op, register
+from matnet.ops.base import Array, Elementwise, register
 from matnet.ops.extensions.common import require_count
 from matnet.shapes import Shape
 
 
 @register("dagnn.PReLU")
 @dataclass(frozen=True, kw_only=True)
-class PReLU(Op):
+class PReLU(Elementwise):
     """max(x, 0) + a min(x, 0), with a learned slope a per channel or a shared one (BVLC Caffe, prelu layer).
 
     Param: the slopes, 1 x 1 x C in MATLAB, or a scalar.
     """
 
-    family = "activation"
-    images_independent = True
-    channels = Channels.SEPARATE
-    axes_alike = True
     param_count: ClassVar[tuple[int, int]] = (1, 1)
     implied_fields = frozenset({"useShortCircuit"})
     useShortCircuit: bool = True

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.arrays import require_equal
-from matnet.ops.base import Array, Channels, Op, register
+from matnet.ops.base import Array, Channels, Elementwise, Op, register
 from matnet.ops.extensions.common import (
     RANK,
     AlongAxis,
@@ -26,13 +26,10 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 @register("dagnn.Eltwise")
 @dataclass(frozen=True, kw_only=True)
-class Eltwise(Op):
+class Eltwise(Elementwise):
     """The sum of its inputs, weighted by `coeff` if given, or their product (BVLC Caffe, eltwise layer)."""
 
     family = "joining"
-    images_independent = True
-    channels = Channels.SEPARATE
-    axes_alike = True
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
     operation: str = of(choice("sum", "prod"), "sum")
     coeff: tuple[float, ...] = of(as_values, ())
@@ -58,13 +55,10 @@ class Eltwise(Op):
 
 @register("dagnn.Max")
 @dataclass(frozen=True, kw_only=True)
-class Max(Op):
+class Max(Elementwise):
     """The elementwise maximum of its inputs (mcnExtraLayers' Max; BVLC Caffe, eltwise layer with MAX)."""
 
     family = "joining"
-    images_independent = True
-    channels = Channels.SEPARATE
-    axes_alike = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
@@ -80,13 +74,10 @@ class Max(Op):
 
 @register("dagnn.Axpy")
 @dataclass(frozen=True, kw_only=True)
-class Axpy(Op):
+class Axpy(Elementwise):
     """a x + y, with a of shape N x C x 1 x 1 (mcnExtraLayers' vl_nnaxpy; SENet fork of Caffe, axpy layer)."""
 
     family = "joining"
-    images_independent = True
-    channels = Channels.SEPARATE
-    axes_alike = True
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:

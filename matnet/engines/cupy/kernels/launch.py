@@ -81,13 +81,10 @@ def vector(length: int, *arrays: Array, alike: Sequence[Array] = ()) -> int:
     alike: arrays loaded with the same number of values, in several words if they exceed 16 bytes.
     """
     width: int = WORD // max(array.dtype.itemsize for array in arrays)
-    while width > 1 and (length % width or not all(_aligned(array, width) for array in (*arrays, *alike))):
+    places = [(_address(array), array.dtype.itemsize) for array in (*arrays, *alike)]
+    while width > 1 and (length % width or any(address % min(WORD, width * size) for address, size in places)):
         width //= 2
     return width
-
-
-def _aligned(array: Array, width: int) -> bool:
-    return bool(_address(array) % min(WORD, width * array.dtype.itemsize) == 0)
 
 
 def _address(array: Array) -> int:
