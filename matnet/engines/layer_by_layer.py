@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-
 from matnet.errors import MatnetError
 from matnet.network import Layer, Network
 
@@ -58,7 +56,6 @@ class LayerByLayer:
 def guarded(net: Network, layer: Layer, action: Callable[..., Result], *arguments: Any) -> Result:
     """The result of `action`; adds file and layer to its errors."""
     try:
-        with np.errstate(all="ignore"):  # IEEE values without a word, as in MATLAB and Caffe
-            return action(*arguments)
+        return action(*arguments)
     except MatnetError as error:
         raise type(error)(f"{net.source}, layer {layer.name!r} ({layer.type_name}): {error}") from None

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
+from functools import wraps
 from importlib import import_module
 from keyword import iskeyword
 from typing import Any, ClassVar, TypeGuard, TypeVar
+
+import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.fields import converter
@@ -43,6 +46,17 @@ class InputKind(Enum):
     def is_boxes(self) -> bool:
         """Whether the input holds boxes of 5 numbers."""
         return self in (InputKind.BOXES, InputKind.MATLAB_BOXES)
+
+
+def _without_warnings(forward: Callable[..., list[Array]]) -> Callable[..., list[Array]]:
+    """A forward pass whose NaN and infinite values are results, as in MATLAB and Caffe, without numpy's warnings."""
+
+    @wraps(forward)
+    def quiet(*arguments: Any, **named: Any) -> list[Array]:
+        with np.errstate(all="ignore"):
+            return forward(*arguments, **named)
+
+    return quiet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +177,8 @@ class Op:
         if "forward" in vars(cls) and any(forward is not Op.forward for forward in inherited):
             for name in FACTS - vars(cls).keys():
                 setattr(cls, name, vars(Op)[name])
+        if "forward" in vars(cls) and not hasattr(cls.forward, "__wrapped__"):  # not that of another class
+            setattr(cls, "forward", _without_warnings(cls.forward))  # noqa: B010 - a method, for mypy
 
     def __post_init__(self) -> None:
         for item in fields(self):
