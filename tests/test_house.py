@@ -91,7 +91,8 @@ ALSO_WHEN_CALLED = {
 }
 # The public face, the benchmarks, the doctor, the page and pictures may import every room, as the commands may.
 EVERYTHING = {"", "benchmarks", "demo", "doctor", "plots"}
-BESIDE = {"names": "network", "inference": "network", "graph": "network"}  # modules of another room
+# Modules of another room.
+BESIDE = {"names": "network", "inference": "network", "graph": "network", "samples": "network"}
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "params", "network")
 
 

@@ -133,9 +133,10 @@ def test_a_folder_of_other_files_stays_as_it_is(name: str, tmp_path: Path) -> No
     assert (tmp_path / name).read_text() == "mine"
 
 
-def test_a_caffe_model_of_several_outputs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["slice_channels", "embed"])
+def test_a_caffe_model_of_several_outputs_or_of_indices(case: str, tmp_path: Path) -> None:
     needs_torch()
-    source, folder = DATA / "caffe" / "slice_channels", tmp_path / "net"
+    source, folder = DATA / "caffe" / case, tmp_path / "net"
     files = [str(source / "deploy.prototxt"), str(source / "weights.caffemodel")]
     assert convert_main([*(name for name in files if Path(name).exists()), "--to-torch", str(folder)]) == 0
     assert not (folder / "preprocess.py").exists() and (folder / "model.py").exists()

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from matnet.network import Network
+from matnet.samples import sample_inputs
 from matnet.zoo import find_card, random_network
 from matnet.zoo.__main__ import main
-from matnet.zoo.trial import FAILED, OK, UNDEFINED, sample_inputs, trials
+from matnet.zoo.trial import FAILED, OK, UNDEFINED, trials
 
 SMALL = ["digits-lenet", "nin-cifar10", "age-net", "gender-net", "hed-bsds", "bvlc_googlenet", "googlenet-cars",
          "imagenet-googlenet-dag", "googlenet-princeton-places", "places205-googlenet", "nin-imagenet"]  # fmt: skip

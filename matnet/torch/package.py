@@ -18,6 +18,7 @@ from matnet.meta import display_name
 from matnet.meta.given import InputSize
 from matnet.meta.transposed import transposition_notes
 from matnet.network import Network
+from matnet.samples import reader_of_input, sample_inputs
 from matnet.shapes import Shape
 from matnet.torch.build import built, generated, require_safetensors, require_torch
 from matnet.torch.code import Module
@@ -130,14 +131,14 @@ def _write_preprocessing(net: Network, folder: Path) -> tuple[bool, str]:
 def _largest_error(
     net: Network, module: Module, folder: Path, size: InputSize | None, given: Mapping[str, Shape] | None
 ) -> float:
-    """The largest relative error of model.py against the numpy engine, on a random image (other inputs: ones)."""
+    """The largest relative error of model.py against the numpy engine, on a random image (other activations: ones)."""
     torch = require_torch()
     inference = net.for_inference().with_blobs(module.outputs)
     resolved = {inference.resolve(name): shape for name, shape in (given or {}).items()}
     _, shapes = known_shapes(inference, module.outputs, size, resolved)
-    random = np.random.default_rng(0)
-    inputs = {name: np.ones(shapes[name], np.float32) for name in module.inputs}
-    inputs[module.inputs[0]] = 50 * random.standard_normal(shapes[module.inputs[0]]).astype(np.float32)
+    inputs = sample_inputs(inference, {name: shapes[name] for name in module.inputs})
+    others = [name for name in module.inputs[1:] if reader_of_input(inference, name)[1] is None]
+    inputs |= {name: np.ones_like(inputs[name]) for name in others}
     source = folder / "model.py"
     names: dict[str, Any] = {"__name__": "model", "__file__": str(source)}
     exec(compile(source.read_text(encoding="utf-8"), str(source), "exec"), names)

@@ -11,7 +11,7 @@ import numpy as np
 
 from matnet.errors import MatnetError
 from matnet.network import Network
-from matnet.ops.base import InputKind
+from matnet.samples import sample_inputs
 from matnet.shapes import Shape, text
 from matnet.zoo.cards import Card
 from matnet.zoo.random_weights import random_params, skeleton
@@ -19,7 +19,6 @@ from matnet.zoo.random_weights import random_params, skeleton
 OK, FAILED, UNDEFINED = "ok", "failed", "undefined"
 ANY_SIZE = ("segmentation", "edges")  # tasks whose networks take images of any size
 SMALL = (96, 128)  # height and width of the test images for them
-SPREAD = 50.0  # standard deviation of photographs' pixels about their mean
 
 
 @dataclass(kw_only=True)
@@ -151,36 +150,3 @@ def card_inputs(card: Card, net: Network, size: tuple[int, int] | None = None) -
     if size is not None:
         shapes = {name: (n, c, *size) if (h, w) != (1, 1) else (n, c, h, w) for name, (n, c, h, w) in shapes.items()}
     return shapes
-
-
-def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
-    """Random valid values for every input: pixels around 0, boxes inside the image, indices, starts of sequences.
-
-    shapes: N x C x H x W by input. The layers that read an input say what it means; networks from Caffe add 1 to boxes
-    before MatConvNet's layer reads them.
-    """
-    generator = np.random.default_rng(seed)
-    found = {}
-    pools_boxes = any(kind.is_boxes for layer in net.layers.values() for kind in layer.op.input_kinds.values())
-    for name, shape in shapes.items():
-        reader = next((layer for layer in net.layers.values() if name in layer.inputs), None)
-        kind = reader.op.input_kinds.get(reader.inputs.index(name)) if reader else None
-        if kind is InputKind.MATLAB_BOXES or (shape[1:] == (5, 1, 1) and pools_boxes):
-            _, _, height, width = max(shapes.values(), key=lambda other: other[2] * other[3])
-            found[name] = _boxes(shape, (height, width)) + np.float32(kind is InputKind.MATLAB_BOXES)
-        elif reader and kind is InputKind.INDICES:
-            found[name] = generator.integers(net.param_shapes(reader)[0][0], size=shape).astype(np.float32)
-        elif kind is InputKind.CONTINUED:
-            found[name] = np.ones(shape, np.float32)
-            found[name][0] = 0
-        else:
-            found[name] = generator.standard_normal(shape, np.float32) * np.float32(SPREAD)
-    return found
-
-
-def _boxes(shape: Shape, size: tuple[int, int]) -> np.ndarray:
-    """0-based boxes (image, left, top, right, bottom) in the first image: the whole image, then each half as high."""
-    boxes = np.zeros((shape[0], 5), np.float32)
-    for index, box in enumerate(boxes):
-        box[3:] = size[1] - 1, size[0] // (index + 1) - 1
-    return boxes.reshape(shape)
