@@ -112,6 +112,9 @@ def test_the_report_says_how_to_keep_the_recommended_change_alone() -> None:
         text = f"{trials_text(diagnosis)} {verdict(diagnosis)}"
         assert text.count("--option") == (best is not None)
         assert (f"--option {BETTER}" in text) == (best is not None)
+        for by_chance in (False, True):
+            found = verdict(replace(diagnosis, by_chance=by_chance))
+            assert ("9 images are too few to decide on: knob" in found) == (best is None)
 
 
 def test_changes_of_labels_stay_within_the_outputs() -> None:

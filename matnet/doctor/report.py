@@ -59,16 +59,17 @@ def verdict(diagnosis: Diagnosis) -> str:
     """The conclusion of the search, with the best change and how to make it permanent."""
     best, base = diagnosis.best, diagnosis.base
     if best is None:
-        if diagnosis.by_chance:
-            return BY_CHANCE
-        if diagnosis.trials and all(trial.verdict == UNDECIDED for trial in diagnosis.trials):
-            return f"{diagnosis.base.images} images are too few for a decision; give more"
-        return "found none of the usual errors"
+        undecided = [trial for trial in diagnosis.trials if trial.verdict == UNDECIDED]
+        if undecided and undecided == diagnosis.trials and not diagnosis.by_chance:
+            return f"{base.images} images are too few for a decision; give more"
+        knobs = ", ".join(dict.fromkeys(trial.knob for trial in undecided if trial.gain > 0))
+        rest = f"; {base.images} images are too few to decide on: {knobs}" if knobs else ""
+        return (BY_CHANCE if diagnosis.by_chance else "found none of the usual errors") + rest
     others = [trial.knob for trial in diagnosis.trials if trial.verdict == BETTER and trial is not best]
     rest = f"; also better: {', '.join(dict.fromkeys(others))}; run the doctor again after the change" if others else ""
     return (
         f"{best.knob}: {best.what}: the top-1 error falls from {best.base_error:.1f} to {best.error:.1f} % "
-        f"({best.images} images, p = {best.p:.2g}){rest}; make it permanent with {best.remedy or base.remedy}"
+        f"({best.images} images, p = {best.p:.2g}){rest}; make it permanent: {best.remedy or base.remedy}"
     )
 
 
