@@ -265,7 +265,9 @@ def test_a_missing_mean_is_doubted_by_what_the_files_state(
     assert said in doubt and "no mean is subtracted" in doubt
 
 
-@pytest.mark.parametrize(("mean", "extent"), [(-5, "-5"), ((123, 300, 104), "104 to 300"), ((255, 117, 0), "")])
+@pytest.mark.parametrize(
+    ("mean", "extent"), [(-5, "-5"), ((123, 300, 104), "104 to 300"), (0.5, "0.5"), ((255, 117, 0), "")]
+)
 def test_a_mean_that_pixels_do_not_have_is_doubted(mean: Any, extent: str) -> None:
     assert_line([*doubts(colours(), Preprocessing.of(colours(), mean=mean)), "0 to 255"], extent, "0 to 255")
     assert bool(extent) == bool(doubts(colours(), Preprocessing.of(colours(), mean=mean)))

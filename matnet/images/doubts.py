@@ -90,14 +90,20 @@ def _color(net: Network, prepared: Preprocessing) -> str:
 
 
 def _strange_mean(prepared: Preprocessing) -> str:
-    """A sentence about a mean outside the pixel range; "" for other means."""
+    """A sentence about a mean of another pixel range; "" for other means."""
     if prepared.mean is None:
         return ""
     low, high = prepared.input_range
     least, most, slack = float(prepared.mean.min()), float(prepared.mean.max()), (high - low) / 100
-    if low - slack <= least and most <= high + slack:
+    unit = high > 2 and 0 < most <= 1 and least >= 0
+    if low - slack <= least and most <= high + slack and not unit:
         return ""
     extent = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+    if unit:
+        return (
+            f"the mean is {extent}, as for pixels 0 to 1, but pixels are {low:g} to {high:g}; scale the mean, or pass "
+            f"{in_words('input_range=(0, 1)', '--input-range 0 1')}"
+        )
     return f"the mean is {extent}; expected values in the pixel range, {low:g} to {high:g}"
 
 
