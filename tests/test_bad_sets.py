@@ -15,7 +15,7 @@ from PIL import Image
 import matnet
 from matnet import eval as eval_command
 from matnet.command_line import run_command
-from matnet.datasets import load_bsds, load_context, load_nyud, load_sift_flow, load_voc
+from matnet.datasets import load_bsds, load_context, load_nyud, load_sift_flow, load_voc, load_voc_objects
 from matnet.datasets.voc import VOC_CLASSES, SegmentationSet
 from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.runner import Runner
@@ -302,6 +302,18 @@ def test_the_command_refuses_it_before_anything_runs(
     assert run_command(eval_command.main, command) == 2
     text = capsys.readouterr().err
     assert all(fact in text for fact in facts), text
+
+
+def test_an_image_that_its_exif_data_turn_may_be_annotated_as_it_is_seen(tmp_path: Path) -> None:
+    """With --exif; without it, the run says that this image has another size."""
+    home = voc2007(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    for name, kept in (("000001", {"exif": exif}), ("000002", {})):
+        file = home / "VOC2007" / "JPEGImages" / f"{name}.jpg"
+        Image.open(file).transpose(Image.Transpose.ROTATE_90).save(file, format="PNG", **kept)
+    with pytest.raises(matnet.DataError, match=r"\(1\):\n.*000002.jpg"):
+        load_voc_objects(home).check()
 
 
 # --- what some images lack, and others do not, is a note ---

@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 )
 
+EXIF_ORIENTATION = 0x0112
+
 LARGEST_LIST = 1 << 28
 """The largest list of images in bytes (ImageNet's 1.3 million lines take 50 MiB)."""
 
@@ -48,21 +50,27 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height, from the file's head; DataError if it is no image."""
+def image_sizes(path: Path) -> list[tuple[int, int]]:
+    """Height and width of an image, from the file's head: as stored, and as `--exif` turns it if its EXIF data say so.
+
+    Raises DataError if it is no image.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            return image.size
+            width, height = image.size
+            # Without EXIF data, `getexif` would decode a PNG file.
+            quarter_turn = "exif" in image.info and image.getexif().get(EXIF_ORIENTATION, 1) in range(5, 9)
+            return [(height, width), (width, height)][: 1 + quarter_turn]
     except (*IMAGE_ERRORS, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from None
 
 
 def require_size(path: Path, shape: Sequence[int], what: object) -> None:
     """Raise DataError, naming `what`, if an image's height and width are not `shape`, or it cannot be read."""
-    width, height = image_size(path)
-    if tuple(shape) != (height, width):
+    (height, width), *_ = sizes = image_sizes(path)
+    if tuple(shape) not in sizes:
         raise DataError(f"{what}: {shape[1]} x {shape[0]}, but its image is {width} x {height}")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from matnet.datasets.base import DataSet
 from matnet.datasets.scan import (
     digest_lines,
-    image_size,
+    image_sizes,
     mat_variables,
     repeated,
     require_files,
@@ -125,7 +125,7 @@ class SegmentationSet(DataSet):
         faults = []
         for path, second in zip(self.images, self.beside, strict=True):
             try:
-                require_size(path, image_size(second)[::-1], second)
+                require_size(path, image_sizes(second)[0], second)
             except DataError as error:
                 faults.append(str(error))
         if faults:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from matnet.errors import DataError, FileFormatError, NetworkError, in_words, listing
+from matnet.errors import DataError, NetworkError, in_words, listing
 from matnet.evaluation.classes import order_unstated, stated_names
 from matnet.evaluation.coco import DETECTED, FIGURES, PROTOCOL, CocoEvaluation, coco_figures, require_pycocotools
 from matnet.evaluation.detectors import (
@@ -173,13 +173,10 @@ class Detection(Task["DetectionSet", DetectionCounts]):
         """Read the network's inputs and the factor by which the image was resized; checks the annotated size."""
         index = number - self.first
         path, objects = self.paths[index], self.data.objects[index]
-        try:
-            if self._detector.lists:
-                image, factor, size = preprocessing.load(path)[np.newaxis], 1.0, objects.size
-            else:
-                image, factor, size = preprocessing.within(path, LIMITS.shorter, LIMITS.longest)
-        except FileFormatError as error:
-            raise DataError(str(error)) from None
+        if self._detector.lists:
+            image, factor, size = preprocessing.load(path)[np.newaxis], 1.0, objects.size
+        else:
+            image, factor, size = preprocessing.within(path, LIMITS.shorter, LIMITS.longest)
         if size != objects.size:
             height, width = objects.size
             raise DataError(f"{path}: the image is {size[0]}x{size[1]}, but its annotation says {height}x{width}")

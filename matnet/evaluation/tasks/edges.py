@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from matnet.errors import DataError, FileFormatError, NetworkError
+from matnet.errors import NetworkError
 from matnet.evaluation.boundaries import THRESHOLDS, best_f, boundary_counts, f_measure, rates, suppressed
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import another_variable
@@ -96,10 +96,7 @@ class Edges(Task["EdgeSet", EdgeCounts]):
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
         index = number - self.first
-        try:
-            place[0] = preprocessing.native(self.paths[index]), self.data.boundaries(index)
-        except FileFormatError as error:
-            raise DataError(str(error)) from None
+        place[0] = preprocessing.native(self.paths[index]), self.data.boundaries(index)
 
     def empty(self) -> EdgeCounts:
         return EdgeCounts()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from matnet.errors import DataError, FileFormatError, NetworkError, listing
+from matnet.errors import DataError, NetworkError, listing
 from matnet.evaluation.classes import order_unstated, stated_names
 from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.record import Run
@@ -145,10 +145,7 @@ class Segmentation(Task["SegmentationSet", PixelCounts]):
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
         """Read the image, or both inputs by name, and the true labels; checks their size."""
         path = self.paths[number - self.first]
-        try:
-            image, truth = preprocessing.native(path), self.data.truth(number - self.first)
-        except FileFormatError as error:
-            raise DataError(str(error)) from None
+        image, truth = preprocessing.native(path), self.data.truth(number - self.first)
         if image.shape[2:] != truth.shape:
             height, width = truth.shape
             size = f"{image.shape[2]}x{image.shape[3]}"
