@@ -25,8 +25,11 @@ def not_finite(values: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
 
 def weights_not_finite(net: Any) -> list[str]:
     """The params with NaN or infinite values, with their number: `conv1f: 2 of 144 values`."""
-    found = not_finite({name: param.value for name, param in net.params.items()})
-    return [f"{name}: {count:,} of {size:,} values" for name, (count, size) in found.items()]
+    return _listed({name: param.value for name, param in net.params.items()})
+
+
+def _listed(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: {count:,} of {size:,} values" for name, (count, size) in not_finite(values).items()]
 
 
 def warn_not_finite(net: Any, where: str) -> list[str]:
@@ -35,6 +38,13 @@ def warn_not_finite(net: Any, where: str) -> list[str]:
     if found:
         log.warning(listing(f"{where}: weights are not finite (NaN or infinite); results are invalid:", found))
     return found
+
+
+def warn_of_values(values: Mapping[str, Any], where: str) -> None:
+    """Log one warning that names the arrays with NaN or infinite values, if there are any."""
+    found = _listed(values)
+    if found:
+        log.warning(listing(f"{where}: NaN or infinite values:", found))
 
 
 def _count(value: np.ndarray) -> int:

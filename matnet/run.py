@@ -36,6 +36,7 @@ from matnet.engines import Engine, EngineOptions, compile_network, wanted_variab
 from matnet.engines.batches import run_in_batches
 from matnet.errors import DataError, printable
 from matnet.files import check_outputs
+from matnet.finite import warn_of_values
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from, refuse_preprocessing
 from matnet.kinds import IMAGE, MAT, NPZ, kind_of
 from matnet.layout import hwcn_to_nchw
@@ -195,12 +196,14 @@ def run_file(
         log.info(note)
     wanted = requested(pruned, outputs, everything)
     known = {name: value for name, value in values.items() if name in pruned.variables}
+    warn_of_values(known, str(source))
     compiled = compile_network(pruned, wanted, engine)
     for note in compiled.notes:
         if note in pruned.source.notes:
             continue
         log.info(note)
     results = run_in_batches(compiled, known, engine.batch_size)
+    warn_of_values(results, str(target))
     if images is not None:
         results = {name: images.with_gaps(value) for name, value in results.items()}
     ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}

@@ -13,8 +13,10 @@ import matnet
 from matnet.command_line import run_command
 from matnet.convert import main as convert_main
 from matnet.eval import main as eval_main
+from matnet.features import main as features_main
 from matnet.finite import PIECE, not_finite
 from matnet.predict import main as predict_main
+from matnet.run import main as run_main
 
 DIGITS = Path(matnet.__file__).parent / "models" / "digits-lenet" / "digits-lenet.mat"
 
@@ -96,3 +98,29 @@ def test_answers_of_damaged_weights_are_never_fine(
     image = str(next((data / "3").iterdir()))
     assert run_command(predict_main, [model, image, "--backend", "numpy"]) == 2
     assert run_command(predict_main, [str(DIGITS), image, "--backend", "numpy"]) == 0
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_values_that_are_not_finite_are_named(
+    backend: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    """Finite weights whose products overflow in float32, and inputs of a file; numpy's own warnings show code."""
+    net = matnet.load(DIGITS)
+    product = net.params["ip1f"]
+    product.value = np.full_like(product.value, 3e38)
+    model = str(matnet.save(net, tmp_path / "net.mat"))
+    images = sorted((DIGITS.parent / "test" / "3").iterdir())[:4]
+    given = [*map(str, images), "--layer", "ip1", "--backend", backend]
+    assert run_command(features_main, [model, *given, "--out", str(tmp_path / "f.npz")]) == 0
+    assert "values of 4 images are NaN or infinite" in capsys.readouterr().err
+    assert run_command(features_main, [str(DIGITS), *given, "--out", str(tmp_path / "f.npz")]) == 0
+    assert "infinite" not in capsys.readouterr().err
+    pixels = np.zeros((2, 1, 8, 8), np.float32)
+    pixels[0, 0, 1, 2], pixels[1] = np.nan, -np.inf
+    np.savez(tmp_path / "in.npz", in__input=pixels)
+    assert run_command(run_main, [model, f"{tmp_path}/in.npz", f"{tmp_path}/out.npz", "--backend", backend]) == 0
+    said = capsys.readouterr().err
+    assert "in.npz: NaN or infinite values: input: 65 of 128 values" in " ".join(said.split())
+    assert "out.npz: NaN or infinite values" in said
+    assert not recwarn.list

@@ -242,7 +242,9 @@ def computed(
     for batch in batches(task.net, pictures, wanted, task.preprocessing, task.options, seen, share):
         if share is not None and (task.options.runtime or "").startswith("auto"):
             batch.way = ""  # other processes may choose another one
-        yield batch, {name: pooled(batch.values[names[name]], task.pool) for name in names if batch.numbers}
+        found = {name: pooled(batch.values[names[name]], task.pool) for name in names if batch.numbers}
+        seen.check(found)
+        yield batch, found
 
 
 def _by_threads(

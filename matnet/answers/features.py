@@ -70,6 +70,7 @@ def features(
     found: dict[str, np.ndarray] = {}
     for batch in batches(net, pictures, names, how, engine, seen):
         faults.update(batch.faults)
+        seen.check(batch.values)
         for name, maps in batch.values.items():
             values = pooled(maps, pool)
             if name not in found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from matnet.evaluation.streams import (
     thread_counts,
 )
 from matnet.evaluation.tally import Ranges, joined
+from matnet.finite import not_finite
 from matnet.images.decode import opened
 from matnet.keywords import instance, require, unknown
 
@@ -55,12 +56,19 @@ class Batch:
 
 
 class Seen:
-    """Observations of a run: images with an EXIF orientation, and the engine's `damaged` params."""
+    """Observations of a run: EXIF orientations, the engine's `damaged` params, images with NaN or infinite values."""
 
     def __init__(self) -> None:
         self.turned: Counter[bool] = Counter()
         self.example = ""
         self.damaged: tuple[str, ...] = ()
+        self.not_finite = 0
+
+    def check(self, values: Mapping[str, np.ndarray]) -> None:
+        """Count the images (rows) with NaN or infinite values."""
+        if not_finite(values):
+            rows = [np.isfinite(value).reshape(len(value), -1).all(axis=1) for value in values.values()]
+            self.not_finite += int(np.count_nonzero(~np.logical_and.reduce(rows)))
 
     def note(self, name: str, orientation: int) -> None:
         if orientation > 1:
@@ -71,15 +79,17 @@ class Seen:
         """Add the observations of another part of the run."""
         self.turned.update(other.turned)
         self.example = self.example or other.example
+        self.not_finite += other.not_finite
 
     def notes(self, exif: bool) -> list[str]:
         count = self.turned[True]
+        damaged = [f"values of {self.not_finite:,} images are NaN or infinite"] if self.not_finite else []
         if not count:
-            return []
+            return damaged
         others = f" and {count - 1} more" if count > 1 else ""
         applies = in_words("exif=True", "--exif")
         done = "applied" if exif else f"ignored, as in MatConvNet and Caffe; {applies} applies it"
-        return [f"{self.example}{others}: EXIF orientation is {done}"]
+        return [*damaged, f"{self.example}{others}: EXIF orientation is {done}"]
 
 
 def prepared(picture: Picture, preprocessing: Preprocessing, out: np.ndarray | None, seen: Seen) -> np.ndarray:

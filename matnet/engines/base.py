@@ -216,7 +216,8 @@ def as_activation(array: Any, what: str) -> np.ndarray:
     """`array` as C-contiguous float32 N x C x H x W. Raises ShapeError unless it is numeric and 4-D."""
     found = np.asarray(array)
     check_activation(found, what)
-    return np.ascontiguousarray(found, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(found, dtype=np.float32)
 
 
 def lies_on_gpu(array: Any) -> bool:

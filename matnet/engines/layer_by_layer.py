@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from matnet.errors import MatnetError
 from matnet.network import Layer, Network
 
@@ -42,7 +44,8 @@ class LayerByLayer:
     def __call__(self, given: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
         """Compute the wanted variables from arrays of `xp`; errors name the file and layer."""
         layers = zip(self.layers, self.prepared, strict=True)
-        return run_steps([self._step(layer, prepared) for layer, prepared in layers], given, wanted)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # commands report NaN and infinite values
+            return run_steps([self._step(layer, prepared) for layer, prepared in layers], given, wanted)
 
     def _step(self, layer: Layer, prepared: Any) -> Step:
         def forward(values: dict[str, Any]) -> dict[str, Any]:
