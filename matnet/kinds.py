@@ -82,8 +82,10 @@ _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
 
 def kind_of(path: str | os.PathLike[str]) -> str:
     """The kind (one of the constants above) of the regular file at `path`. Raises OSError if it cannot be read."""
-    with Path(path).open("rb") as file:
-        head = file.read(_HEAD)
+    head = b""
+    if os.stat(path).st_size:  # a file of /proc may block
+        with Path(path).open("rb") as file:
+            head = file.read(_HEAD)
     if not head:
         return EMPTY
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):

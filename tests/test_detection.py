@@ -357,6 +357,12 @@ def wrong_count(home: Path) -> None:
     write_mat(home / PROPOSALS, {"boxes": Cell([np.ones((3, 4))])})
 
 
+def entities_in_utf16(home: Path) -> None:
+    """Where the bytes of no ASCII word appear."""
+    path = next(home.rglob("000002.xml"))
+    path.write_bytes("<?xml version='1.0' encoding='UTF-16'?><!DOCTYPE a [<!ENTITY b 'c'>]><a/>".encode("utf-16"))
+
+
 def no_cell(home: Path) -> None:
     write_mat(home / PROPOSALS, {"boxes": np.ones((3, 4))})
 
@@ -381,6 +387,7 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "no number": (annotated([("dog", ("x", 1, 5, 5), False)]), r"000002.xml: bndbox/xmin is 'x'"),
     "no xml": (annotated(None, "<annotation>"), r"000002.xml: not an XML annotation"),
     "entities": (annotated(None, "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation/>"), r"declares a document type"),
+    "entities in UTF-16": (entities_in_utf16, r"declares a document type"),
 }
 
 

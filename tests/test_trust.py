@@ -8,12 +8,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import matnet
 from matnet.command_line import run_command
+from matnet.datasets.objects import read_annotation
+from matnet.datasets.scan import image_sizes
+from matnet.datasets.voc import read_labels
 from matnet.engines import EngineOptions
 from matnet.errors import EngineError, FileFormatError, MatnetError, printable
 from matnet.files import atomic_write
@@ -22,6 +26,7 @@ from matnet.ops.base import Unknown
 from matnet.zoo import cards
 from matnet.zoo.cards import all_cards, read_cards
 from matnet.zoo.front_matter import read_front_matter, read_yaml
+from matnet.zoo.model_info import import_info
 
 GOOD = """---
 name: A net
@@ -148,6 +153,28 @@ def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path)
     with atomic_write(tmp_path / "x.mat") as file:
         file.write(b"whole")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.mat", b"whole")]
+
+
+PARTS_OF_FOLDERS: dict[str, Callable[[Path], object]] = {
+    "a card": read_front_matter,
+    "the info of a model": lambda path: import_info(path.parent, "other"),
+    "an annotation": read_annotation,
+    "an image": image_sizes,
+    "labels": lambda path: read_labels(path, 3),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs FIFOs")
+@pytest.mark.parametrize("what", PARTS_OF_FOLDERS)
+def test_a_pipe_among_the_files_of_a_folder_does_not_block(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    (tmp_path / "model").mkdir()
+    pipe = tmp_path / "model" / "readme.md"
+    os.mkfifo(pipe)
+    with pytest.raises(MatnetError, match=r"readme\.md: is a pipe"):
+        PARTS_OF_FOLDERS[what](pipe)
 
 
 def test_absurd_numbers_of_threads_are_refused() -> None:

@@ -16,7 +16,8 @@ from matnet.datasets.base import DataSet
 from matnet.datasets.proposals import inside, read_proposals
 from matnet.datasets.scan import digest_lines, first_few, require_files, require_size
 from matnet.datasets.voc import EDITION, VOC_CLASSES, read_names, voc_home
-from matnet.errors import DataError, in_words, listing
+from matnet.errors import DataError, FileFormatError, in_words, listing
+from matnet.files import existing_file
 
 OBJECT_CLASSES = VOC_CLASSES[1:]
 """The classes of objects, without the background."""
@@ -191,12 +192,16 @@ def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
 
 def _parsed(path: Path) -> Any:
     try:
-        if path.stat().st_size > LARGEST_ANNOTATION:
-            raise DataError(f"{path}: {path.stat().st_size:,} bytes are too many for an annotation")
+        size = existing_file(path, "annotation").stat().st_size
+        if size > LARGEST_ANNOTATION:
+            raise DataError(f"{path}: {size:,} bytes are too many for an annotation")
         text = path.read_bytes()
-        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+        plain = text.replace(b"\0", b"")  # of UTF-16
+        if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
             raise DataError(f"{path}: declares a document type, unlike VOC's annotations")
         return ElementTree.fromstring(text)
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except (ElementTree.ParseError, ValueError) as error:

@@ -58,11 +58,13 @@ def image_sizes(path: Path) -> list[tuple[int, int]]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(existing_file(path, "image")) as image:
             width, height = image.size
             # Without EXIF data, `getexif` would decode a PNG file.
             quarter_turn = "exif" in image.info and image.getexif().get(EXIF_ORIENTATION, 1) in range(5, 9)
             return [(height, width), (width, height)][: 1 + quarter_turn]
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
     except (*IMAGE_ERRORS, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from None
 

@@ -21,8 +21,8 @@ from matnet.datasets.scan import (
     require_size,
     text_lines,
 )
-from matnet.errors import DataError, listing
-from matnet.files import IMAGE_ERRORS
+from matnet.errors import DataError, FileFormatError, listing
+from matnet.files import IMAGE_ERRORS, existing_file
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -137,10 +137,12 @@ def read_labels(path: str | os.PathLike[str], classes: int, void: int = VOID) ->
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(existing_file(path, "label image"), formats=["PNG"]) as image:
             if image.mode not in ("P", "L"):
                 raise DataError(f"{path}: has mode {image.mode}; expected a label image with a palette (P) or gray (L)")
             values = np.asarray(image)
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
     except (*IMAGE_ERRORS, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a label image ({error})") from None
     wrong = np.setdiff1d(np.flatnonzero(np.bincount(values.ravel(), minlength=256)), [*range(classes), void])

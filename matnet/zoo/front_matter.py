@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.errors import FileFormatError
+from matnet.files import existing_file
 
 FENCE = "---"
 LARGEST = 1 << 20  # a card is a page of text, not a data file
@@ -20,7 +21,7 @@ def read_front_matter(path: Path) -> tuple[dict[str, Any], str]:
 
     The fences are those of Caffe's download script: the first two lines that are `---` after stripping.
     """
-    text = _text(path)
+    text = text_of(path)
     lines = text.splitlines()
     fences = [number for number, line in enumerate(lines) if line.strip() == FENCE][:2]
     if len(fences) < 2:
@@ -35,14 +36,16 @@ def read_front_matter(path: Path) -> tuple[dict[str, Any], str]:
 
 def read_yaml(path: Path) -> Any:
     """The value in a YAML file. Raises FileFormatError as for a front matter."""
-    return _load_yaml(_text(path), path)
+    return _load_yaml(text_of(path), path)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path, errors: str = "strict") -> str:
+    """The text of a card, of limited size. errors: what to do with bytes that are not UTF-8, as for `bytes.decode`."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise FileFormatError(f"{path}: {path.stat().st_size:,} bytes; a card has at most {LARGEST:,}")
-        return path.read_text(encoding="utf-8")
+        size = existing_file(path, "card").stat().st_size
+        if size > LARGEST:
+            raise FileFormatError(f"{path}: {size:,} bytes; a card has at most {LARGEST:,}")
+        return path.read_text(encoding="utf-8", errors=errors)
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except OSError as error:

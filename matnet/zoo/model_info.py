@@ -8,13 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from matnet.converters.files.text import LARGEST
 from matnet.errors import FileFormatError, listing
 from matnet.files import atomic_write, existing_file, make_folder, temporary_folder
 from matnet.zoo.archives import unpack_flat
 from matnet.zoo.cache import home, present_file
 from matnet.zoo.cards import CARD, Card, all_cards, cards_in, read_cards
 from matnet.zoo.checks import digests
-from matnet.zoo.front_matter import FENCE, read_front_matter
+from matnet.zoo.front_matter import FENCE, read_front_matter, text_of
 from matnet.zoo.names import find_card, normalised
 
 CAFFE_FIELDS = ("name", "caffemodel", "caffemodel_url", "sha1", "license", "caffe_commit", "gist_id")
@@ -112,6 +113,8 @@ def _install(readme: str, definition: Path | None, target: Path) -> None:
         folder.mkdir()
         _write(folder / CARD, readme.encode())
         if definition:
+            if existing_file(definition, "prototxt").stat().st_size > LARGEST:
+                raise FileFormatError(f"{definition}: more than {LARGEST:,} bytes; is it a prototxt?")
             _write(folder / "deploy.prototxt", definition.read_bytes())
         read_cards(folder)
         os.replace(folder, target)
@@ -126,7 +129,7 @@ def _readme_of(folder: Path) -> Path:
 
 def _caffe_info(readme: Path) -> tuple[dict[str, str], str]:
     """Caffe's fields and the prose, with or without fences."""
-    text = readme.read_text(encoding="utf-8", errors="replace")
+    text = text_of(readme, errors="replace")
     if sum(line.strip() == FENCE for line in text.splitlines()) >= 2:
         fields, prose = read_front_matter(readme)
         found = {name: str(fields[name]) for name in CAFFE_FIELDS if fields.get(name) is not None}
