@@ -7,16 +7,19 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matnet import load
-from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
+from matnet.engines import BACKENDS, PRECISIONS
 from matnet.errors import EngineError, MatnetError, program
 from matnet.kinds import DEFINITIONS, WEIGHTS, kind_of
 from matnet.loading import is_caffe
 from matnet.meta.transposed import flipped_inputs
 from matnet.network import Network
 from matnet.stated_options import refuse_idle
+
+if TYPE_CHECKING:
+    from matnet.engines import EngineOptions
 
 
 def model_help() -> str:
@@ -280,7 +283,7 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
     group = command.add_argument_group("engine")
     choice = "auto: a usable GPU, else ONNX Runtime, else numpy"
     group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{choice} (default: %(default)s)")
-    group.add_argument("--device", type=_checked(parse_device), metavar="cpu|gpu|gpu:N,...", help="where to compute")
+    group.add_argument("--device", type=_checked(_device), metavar="cpu|gpu|gpu:N,...", help="where to compute")
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -302,6 +305,12 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
     return group
 
 
+def _device(text: str) -> object:
+    from matnet.engines.device import parse_device
+
+    return parse_device(text)
+
+
 def _candidates(runtime: str) -> object:
     from matnet.engines.cpu.runtimes import candidates  # slow to import
 
@@ -315,6 +324,8 @@ def add_batch_size(command: argparse._ActionsContainer, default: int | None, mea
 
 def engine_options(options: argparse.Namespace) -> EngineOptions:
     """EngineOptions from `add_engine_options`, plus `--batch-size` and `--strict` if the command has them."""
+    from matnet.engines import EngineOptions
+
     names = ("backend", "device", "precision", "threads", "runtime", "batch_size", "strict")
     return EngineOptions.of(**{name: getattr(options, name, None) for name in names})
 

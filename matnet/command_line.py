@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import logging
 import os
 import re
@@ -11,11 +12,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from matnet.errors import MatnetError, nearest, printable, program, worded_for_commands
 from matnet.interrupts import INTERRUPTED, Interrupts, ended
-from matnet.outcomes import ExitStatus
 
 
 def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
@@ -25,6 +26,9 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     `matnet` on stderr. The traceback of an unexpected exception goes to a file named in the message; `--debug` and the
     test suite show it instead. Every command takes `--debug` and `--import FILE`.
     """
+    if not gc.isenabled():  # since `interruptible`; the modules loaded since then stay until the end
+        gc.freeze()
+        gc.enable()
     _usable_streams()
     common, left = _common(argv)
     interrupts = Interrupts()
@@ -37,11 +41,17 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
                 import_layers(path)
             status = main(left)
         sys.stdout.flush()
-        if not interrupts.status or status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
-            return ended(status) if interrupts.status else status
+        if not interrupts.status:
+            return status
+        from matnet.outcomes import ExitStatus
+
+        if status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
+            return ended(status)
         error: BaseException = KeyboardInterrupt()
     except BaseException as raised:
         error = raised
+    from matnet.outcomes import ExitStatus
+
     if interrupts.status or isinstance(error, KeyboardInterrupt):
         print(INTERRUPTED, file=sys.stderr)
         return ended(interrupts.status or ExitStatus.INTERRUPTED)
@@ -59,6 +69,8 @@ def _common(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
 def _reported(error: BaseException, debug: bool) -> int:
     """Print the error on stderr; returns the exit status."""
+    from matnet.outcomes import ExitStatus
+
     if isinstance(error, MatnetError):
         print(f"matnet: {printable(str(error))}", file=sys.stderr)
         return ExitStatus.MENDABLE
@@ -99,6 +111,10 @@ def command_parser(verb: str, *forms: str, description: str, epilog: str | None 
     )
 
 
+_ANY_WIDTH: Any = partial(argparse.HelpFormatter, width=80)
+"""Checks options while they are added. To find the terminal's width for that, argparse would load `shutil`."""
+
+
 class CommandParser(argparse.ArgumentParser):
     """Names the options that are similar to an unknown one. It takes no abbreviations.
 
@@ -106,7 +122,11 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, formatter_class=_ANY_WIDTH, **options)
+
+    def format_help(self) -> str:
+        self.formatter_class = argparse.HelpFormatter
+        return super().format_help()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._typed = list(sys.argv[1:] if args is None else args)

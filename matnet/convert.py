@@ -297,7 +297,7 @@ def summary_of(parts: str, count: int, net: Network, inputs: Iterable[str], outp
     return f"{parts}, {count:,} numbers; inputs: {sized or 'none'}; outputs: {', '.join(outputs)}"
 
 
-def _doubt_mean(values: list[float] | None) -> None:
+def _doubt_mean(values: list[float]) -> None:
     from matnet.images.doubts import bluish, bluish_note
 
     if (colour := bluish(values)) is not None:
@@ -307,7 +307,8 @@ def _doubt_mean(values: list[float] | None) -> None:
 def main(argv: list[str] | None = None) -> int:
     given = parse_stated(parser(), joined_numbers(sys.argv[1:] if argv is None else argv, MEANS))
     mean_as_values(given)
-    _doubt_mean(given.mean_values)
+    if given.mean_values is not None:
+        _doubt_mean(given.mean_values)
     sort_files(given)
     name = _is_name(given.source)
     of_caffe = given.source is None or (not name and is_caffe(given.source))

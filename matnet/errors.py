@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 
 
 class MatnetError(RuntimeError):
@@ -85,6 +84,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Up to three of the names `known` that are similar to `name`, the nearest first; else those that begin like it."""
+    from difflib import get_close_matches  # only for messages
+
     backwards = list(known)[::-1]  # of several with one spelling or beginning, the first known counts
     names = {text.casefold(): text for text in backwards}
     beginnings = {text.casefold()[: len(name)]: text.casefold() for text in backwards}

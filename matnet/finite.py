@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from matnet.errors import listing
 
-PIECE = 1 << 20  # values checked at a time
+PIECE = 1 << 16  # values checked at a time; copies of unaligned ones fit into the cache
 log = logging.getLogger(__name__)
 
 
@@ -52,10 +53,9 @@ def _count(value: np.ndarray) -> int:
     once = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in value.strides)  # one of broadcast values
     flat = np.asarray(value)[once].ravel(order="K")  # no copy if contiguous in C or Fortran order
     count, repeats = 0, value.size // max(flat.size, 1)
-    for start in range(0, flat.size, PIECE):
-        piece = flat[start : start + PIECE]
-        with np.errstate(over="ignore", invalid="ignore"):
-            fine = np.isfinite(np.dot(piece, piece))
-        if not fine:
-            count += int(piece.size - np.count_nonzero(np.isfinite(piece)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, flat.size, PIECE):
+            piece = flat[start : start + PIECE]
+            if not isfinite(np.dot(piece, piece)):
+                count += int(piece.size - np.count_nonzero(np.isfinite(piece)))
     return count * repeats

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from matnet.errors import ShapeError
 
@@ -114,8 +113,7 @@ def text(shape: Shape) -> str:
     return "x".join(str(size) for size in shape)
 
 
-@dataclass(frozen=True)
-class ReceptiveField:
+class ReceptiveField(NamedTuple):
     """The input region of one output pixel: output i (1-based) is centred on stride * (i - 1) + offset.
 
     Each attribute is (rows, columns) in input pixels; offset is the 1-based centre for output pixel 1.

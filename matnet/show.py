@@ -8,13 +8,10 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
-import json
 import logging
-import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matnet.arguments import (
     ENGINE,
@@ -34,7 +31,6 @@ from matnet.display.markup import printable
 from matnet.display.summary import summary, why_unsized
 from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
-from matnet.engines import EngineOptions, choose
 from matnet.errors import MatnetError, NetworkError
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import DOT, HTML, SVG
@@ -43,6 +39,9 @@ from matnet.meta.given import InputSize, given_input_shapes
 from matnet.network import Network
 from matnet.shapes import Shape
 from matnet.stated_options import parse_stated, refuse_idle
+
+if TYPE_CHECKING:
+    from matnet.engines import EngineOptions
 
 FORMATS = ("text", "matconvnet", "latex", "csv", "json")
 
@@ -170,8 +169,14 @@ def _report(net: Network, table: NetworkTable, form: str, with_meta: bool, reaso
 
         return table_csv(table).rstrip("\n")
     if form == "json":
+        import json
+
         return json.dumps(record(net, table, with_meta, reason), indent=1)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = None
+    if sys.stdout.isatty():
+        import shutil
+
+        width = shutil.get_terminal_size().columns
     return "\n".join(printable(line) for line in text_report(net, table, with_meta, reason, width))
 
 
@@ -199,6 +204,10 @@ def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOption
 
     Backend cupy needs no GPU here: the schedule is the same on all GPUs, except for the choices of cuDNN.
     """
+    from dataclasses import replace
+
+    from matnet.engines import choose
+
     inference = net.for_inference()
     backend = options.backend
     if backend == "auto":

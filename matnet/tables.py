@@ -7,15 +7,14 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import east_asian_width
 
 NARROWEST = 12
 """Minimum width of a narrowed column, in characters."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column: the key of its values, its heading, alignment and number format.
 
     places: decimal places; None: unchanged. signed: write `+` before positive numbers. width: minimum number of

@@ -267,6 +267,24 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     assert done.stdout.strip() == "set()"
 
 
+# Modules that `show` and `convert` of a .mat file do not need, and that take long to load.
+NOT_AT_START = {"bz2", "difflib", "hashlib", "json", "lzma", "random", "shutil", "socket", "tempfile", "zipfile"}
+NOT_AT_START |= {f"matnet.{name}" for name in ("engines.options", "images", "keywords", "outcomes", "zoo.cards")}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("verb", ["show", "convert"])
+def test_a_command_loads_only_what_it_uses(verb: str) -> None:
+    """Besides what numpy loads; the network is a small .mat file."""
+    code = "import sys, numpy; before = set(sys.modules)\n"
+    code += f"from matnet.{verb} import main; main(sys.argv[1:])\nprint(*set(sys.modules) - before, file=sys.stderr)"
+    network = str(ROOT / "models" / "digits-lenet" / "digits-lenet.mat")
+    done = subprocess.run([sys.executable, "-c", code, network], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert f"matnet.{verb}" in loaded
+    assert not loaded & NOT_AT_START
+
+
 @pytest.mark.parametrize("name", LINKED)
 def test_top_level_folders_are_part_of_the_package(name: str) -> None:
     if not (PACKAGE / name).is_dir():

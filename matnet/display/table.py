@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from matnet.display.units import BYTES_PER_ELEMENT
 from matnet.errors import MatnetError
@@ -69,8 +69,7 @@ class LayerRow:
         return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-@dataclass(frozen=True)
-class ParamRow:
+class ParamRow(NamedTuple):
     """One parameter array, in MatConvNet's shape; `fanout` counts the layers that use it."""
 
     name: str
@@ -78,8 +77,7 @@ class ParamRow:
     fanout: int
 
 
-@dataclass(frozen=True)
-class VariableRow:
+class VariableRow(NamedTuple):
     """One variable, N x C x H x W; `fanin` and `fanout` count the layers that write and read it."""
 
     name: str
@@ -224,8 +222,7 @@ def _size_free_fields(net: Network, variable: str) -> dict[str, ReceptiveField |
 # -- rows -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Sizes:
+class _Sizes(NamedTuple):
     """Shapes by variable, receptive fields by data input and variable, and training-only layers."""
 
     shapes: Mapping[str, Shape]

@@ -1,4 +1,4 @@
-"""Devices and precisions of engines, as named in options."""
+"""Devices of engines, as named in options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from matnet.errors import EngineError
 
-PRECISIONS = ("fp32", "tf32", "fp16")
 DEVICES = "cpu, gpu, gpu:N for GPU number N from 0 (or cuda, cuda:N), or gpu:0,gpu:1 for several"
 
 

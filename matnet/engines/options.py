@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from matnet.engines.device import PRECISIONS, Device, parse_device
+from matnet.engines import BACKENDS, PRECISIONS
+from matnet.engines.device import Device, parse_device
 from matnet.errors import EngineError, nearest
 from matnet.keywords import FLAG, TEXT, plain, require, whole
 
@@ -21,7 +22,6 @@ KINDS = {
     "callers": whole(),
 }
 """Kinds of the option values; options for tests are not checked."""
-BACKENDS = ("auto", "numpy", "onnx", "cupy")
 
 
 @dataclass(frozen=True)

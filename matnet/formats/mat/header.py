@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from matnet.errors import FileFormatError
 from matnet.files import existing_file, looks_like_html
@@ -23,8 +22,7 @@ _MARKS: dict[bytes, ByteOrder] = {b"IM": "<", b"MI": ">"}
 _OF_CAFFE = (".prototxt", ".caffemodel")
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """The version, "5" (v5 or v7) or "7.3", and for "5" the byte order."""
 
     version: Literal["5", "7.3"]
