@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from matnet.errors import DataError, MatnetError, nearest
+from matnet.errors import DataError, MatnetError, in_words, nearest
 from matnet.formats.mat.values import Cell
 from matnet.meta import class_descriptions, class_names
 
@@ -82,8 +82,8 @@ def stated_classes(stated: str | os.PathLike[str] | Sequence[str]) -> Classes:
             return ilsvrc2012(ORDERS[text], text)
         if not Path(text).is_file():
             raise DataError(
-                f"classes {text!r}: not an existing file or a known order{nearest(text, ORDERS)}; give a list of "
-                "names, a file with one class per line, or one of ilsvrc12, devkit"
+                f"classes {text!r}: no such file, and not an order of ImageNet's classes (ilsvrc12, devkit)"
+                f"{nearest(text, ORDERS)}; give {in_words('a list of names, or ', '')}a file with one class per line"
             )
         from matnet.converters.preprocessing import read_labels
 

@@ -128,7 +128,10 @@ def stated_names(net: Network, stated: str | Sequence[str] | None) -> Names:
     if not Path(stated).is_file():
         known = ", ".join(STATED)
         option = in_words(f"classes={stated!r}", f"--classes {stated}")
-        raise DataError(f"{option}: no such file; give {known}, or a file with one name or WordNet id per line")
+        raise DataError(
+            f"{option}: no such file, and not an order of ImageNet's classes ({known}); give a file with one name or "
+            "WordNet id per line"
+        )
     return names_in(Path(stated))
 
 
