@@ -8,8 +8,7 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matnet.errors import (
     DataError,
@@ -22,6 +21,7 @@ from matnet.errors import (
     ShapeError,
     UnsupportedLayersError,
 )
+from matnet.lazy import lazy as _lazy
 
 if TYPE_CHECKING:
     from matnet import ops
@@ -38,46 +38,17 @@ __version__ = "0.2.0"
 if not os.path.isdir(os.path.join(__path__[0], "converters")):
     __path__.append(os.path.dirname(__path__[0]))
 
-__all__ = [
-    "DataError",
-    "DownloadError",
-    "EngineError",
-    "FileFormatError",
-    "Layer",
-    "MatnetError",
-    "Network",
-    "NetworkError",
-    "OutOfMemoryError",
-    "Param",
-    "ShapeError",
-    "UnsupportedLayersError",
-    "convert_caffe",
-    "load",
-    "ops",
-    "save",
-]
-
 # Loaded at first use, so that `import matnet` costs next to nothing.
-_LAZY = {
-    "Layer": ("matnet.network", "Layer"),
-    "Network": ("matnet.network", "Network"),
-    "Param": ("matnet.params", "Param"),
-    "convert_caffe": ("matnet.converters", "convert_caffe"),
-    "load": ("matnet.loading", "load"),
-    "ops": ("matnet.ops", ""),
-    "save": ("matnet.formats", "save_network"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'matnet' has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    found = import_module(module)
-    found = getattr(found, attribute) if attribute else found
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+__getattr__, __dir__, __all__ = _lazy(
+    __name__,
+    {
+        "": "ops",
+        "converters": "convert_caffe",
+        "formats": "save=save_network",
+        "loading": "load",
+        "network": "Layer Network",
+        "params": "Param",
+    },
+)
+__all__ += ["DataError", "DownloadError", "EngineError", "FileFormatError", "MatnetError", "NetworkError"]
+__all__ += ["OutOfMemoryError", "ShapeError", "UnsupportedLayersError"]

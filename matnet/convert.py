@@ -161,7 +161,7 @@ def _network(given: argparse.Namespace) -> Network:
 
 def _known_network(given: argparse.Namespace) -> Network:
     """A known model: its .mat file, or its Caffe files if conversion options are given."""
-    from matnet.zoo.convert_named import converted
+    from matnet.zoo.convert_named import convert_card
 
     options = conversion_options(given)
     of_mat = {"labels", "class_names", "input_size", "lenient"}
@@ -169,7 +169,7 @@ def _known_network(given: argparse.Namespace) -> Network:
         of_mat.add("color_format")
     if given.prototxt is not None or given.caffemodel is not None or set(options) - of_mat:
         refuse_idle(given, ["net"], "a Caffe model holds one network")
-        return converted(_card(given), given.prototxt, given.caffemodel, _fetcher(given), options)
+        return convert_card(_card(given), _fetcher(given), options, given.prototxt, given.caffemodel)
     return _named_and_checked(load(given.source, fetcher=_fetcher(given), **file_options(given)), given)
 
 

@@ -25,9 +25,7 @@ def chance_of(right: int, trials: int, probability: float) -> float:
     >>> round(chance_of(3, 4, 0.5), 6)
     0.3125
     """
-    if right <= 0:
-        return 1.0
-    if probability >= 1:
+    if right <= 0 or probability >= 1:
         return 1.0
     logs = [
         math.lgamma(trials + 1)
@@ -100,14 +98,7 @@ class TopK:
 
     def record(self) -> dict[str, Any]:
         """The counts as JSON values."""
-        return {
-            "ks": self.ks,
-            "images": self.images,
-            "void": self.void,
-            "wrong": [self.wrong.get(k, 0) for k in self.ks],
-            "not_finite": self.not_finite,
-            "classes": self.classes,
-        }
+        return vars(self) | {"wrong": [self.wrong.get(k, 0) for k in self.ks]}
 
     @classmethod
     def of_record(cls, record: Any) -> TopK:
@@ -341,8 +332,7 @@ def matched_detections(
 
 def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Number of pixels between inclusive corners; 0 if they are not in order."""
-    area: np.ndarray = np.maximum(high - low + 1, 0).prod(axis=-1)
-    return area
+    return np.asarray(np.maximum(high - low + 1, 0).prod(axis=-1))
 
 
 @dataclass(frozen=True)
@@ -380,5 +370,4 @@ def ranked_precision(relevant: np.ndarray) -> np.ndarray:
     found = np.cumsum(relevant, axis=1, dtype=np.float64)
     precision = found / np.arange(1, relevant.shape[1] + 1)
     total = np.where(relevant, precision, 0).sum(axis=1)
-    fractions: np.ndarray = total / np.maximum(found[:, -1], 1)
-    return fractions
+    return np.asarray(total / np.maximum(found[:, -1], 1))

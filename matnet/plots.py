@@ -53,11 +53,16 @@ def filters(net: Network, layer: str | None = None, columns: int | None = None) 
     if net.source.format == "caffe" and values.shape[2] == 3 and _takes_bgr(net):
         tiles = tiles[..., ::-1]
     height, width, channels, number = values.shape
+    title = f"{name}: {number} filters of {height}x{width}x{channels}, largest value {largest:.3g}"
+    return _tiles(tiled(tiles, columns), "gray", title)
+
+
+def _tiles(picture: np.ndarray, colours: str, title: str) -> Figure:
     drawn = empty_figure(7, 7)
     axes = drawn.add_subplot()
-    axes.imshow(tiled(tiles, columns), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+    axes.imshow(picture, interpolation="nearest", cmap=colours, vmin=0, vmax=1)
     axes.set_axis_off()
-    axes.set_title(f"{name}: {number} filters of {height}x{width}x{channels}, largest value {largest:.3g}", fontsize=10)
+    axes.set_title(title, fontsize=10)
     return drawn
 
 
@@ -78,16 +83,12 @@ def feature_maps(
         return _bars(layer, values.reshape(-1))
     maps = values[0]
     shown = maps[:most]
-    drawn = empty_figure(7, 7)
-    axes = drawn.add_subplot()
     low, high = float(maps.min()), float(maps.max())
     tiles = (reduced_tiles(shown, None) - low) / ((high - low) or 1.0)
-    axes.imshow(tiled(tiles[..., np.newaxis], None), cmap="magma", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
     of = f"{len(shown)} of {len(maps)}" if len(shown) < len(maps) else str(len(maps))
     size = "x".join(map(str, maps.shape[1:]))
-    axes.set_title(f"{layer}: {of} maps of {size}, values {low:.3g} to {high:.3g}", fontsize=10)
-    return drawn
+    title = f"{layer}: {of} maps of {size}, values {low:.3g} to {high:.3g}"
+    return _tiles(tiled(tiles[..., np.newaxis], None), "magma", title)
 
 
 def _bars(layer: str, values: np.ndarray) -> Figure:

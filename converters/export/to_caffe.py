@@ -176,9 +176,13 @@ def _require_names_of_types(net: Network, messages: Sequence[Message]) -> None:
         for message in messages
         if message.get("type") in WITHOUT_NAME
     ]
-    if refused:
+    _refuse(net, refused)
+
+
+def _refuse(net: Network, layers: Sequence[str]) -> None:
+    if layers:
         raise UnsupportedLayersError(
-            listing(f"{net.source}: {len(refused)} layers cannot be exported to Caffe:", refused)
+            listing(f"{net.source}: {len(layers)} layers cannot be exported to Caffe:", layers)
         )
 
 
@@ -270,10 +274,7 @@ def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Origi
                 refused.append(f"layer {layer.name!r} ({layer.type_name}): {error}")
         else:
             refused.append(f"layer {layer.name!r} ({layer.type_name}): Caffe has no such layer")
-    if refused:
-        raise UnsupportedLayersError(
-            listing(f"{net.source}: {len(refused)} layers cannot be exported to Caffe:", refused)
-        )
+    _refuse(net, refused)
     return with_unique_names(_ordered(layers, net))
 
 

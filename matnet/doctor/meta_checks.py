@@ -19,32 +19,8 @@ from matnet.ops.convolution import Conv
 from matnet.shapes import Shape
 
 USUAL_SIZES = (
-    8,
-    12,
-    16,
-    20,
-    24,
-    28,
-    32,
-    40,
-    48,
-    64,
-    96,
-    112,
-    128,
-    160,
-    192,
-    224,
-    227,
-    231,
-    256,
-    299,
-    320,
-    384,
-    448,
-    500,
-    512,
-)
+    8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 96, 112, 128, 160, 192, 224, 227, 231, 256, 299, 320, 384, 448, 500, 512,
+)  # fmt: skip
 
 
 def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: str) -> Iterator[Finding]:

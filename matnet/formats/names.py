@@ -16,19 +16,8 @@ META_FIELD = "matnet"
 MAX_LENGTH = 63  # MATLAB's namelengthmax
 # From MATLAB's iskeyword().
 KEYWORDS = {
-    "break",
-    "case",
-    "catch",
-    "classdef",
-    "continue",
-    "else",
-    "elseif",
-    "end",
-    "for",
-    "function",
-    "global",
-    "if",
-}
+    "break", "case", "catch", "classdef", "continue", "else", "elseif", "end", "for", "function", "global", "if",
+}  # fmt: skip
 KEYWORDS |= {"otherwise", "parfor", "persistent", "return", "spmd", "switch", "try", "while"}
 
 

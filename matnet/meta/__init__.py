@@ -19,23 +19,10 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 __all__ = [
-    "MEAN_FIELDS",
-    "Normalization",
-    "class_descriptions",
-    "class_names",
-    "contradictions",
-    "declared_input_shapes",
-    "display_name",
-    "image_input",
-    "image_size",
-    "input_channels",
-    "normalization",
-    "normalization_notes",
-    "normalization_of",
-    "notes",
-    "preprocessing_summary",
-    "read_normalization",
-]
+    "MEAN_FIELDS", "Normalization", "class_descriptions", "class_names", "contradictions", "declared_input_shapes",
+    "display_name", "image_input", "image_size", "input_channels", "normalization", "normalization_notes",
+    "normalization_of", "notes", "preprocessing_summary", "read_normalization",
+]  # fmt: skip
 
 
 def notes(net: Network) -> list[str]:

@@ -9,12 +9,5 @@ from matnet.torch.registry import TRANSLATIONS, translation
 from matnet.torch.writer import LayerWriter, NotExpressible
 
 __all__ = [
-    "TRANSLATIONS",
-    "LayerWriter",
-    "NotExpressible",
-    "Package",
-    "generated",
-    "save_torch",
-    "to_torch",
-    "translation",
-]
+    "TRANSLATIONS", "LayerWriter", "NotExpressible", "Package", "generated", "save_torch", "to_torch", "translation",
+]  # fmt: skip

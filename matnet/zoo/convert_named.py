@@ -95,7 +95,7 @@ def convert_named(
     no definition or weights, and what the conversion raises.
     """
     card = find_card(name)
-    net = converted(card, prototxt, caffemodel, fetcher, options)
+    net = convert_card(card, fetcher, options, prototxt, caffemodel)
     target = Path(out if out is not None else card.mat)
     check_outputs([(target, MAT)], [*net.source.files, present_mat(card)])
     refuse_to_replace_data(target)
@@ -107,19 +107,17 @@ ALTERNATIVES = ({"labels", "class_names"}, {"mean", "mean_values"})
 """Options that state the same thing: what a person gives replaces both of a card."""
 
 
-def convert_card(card: Card, fetcher: Fetcher | None = None, options: Mapping[str, Any] | None = None) -> Network:
-    """The network of a card, converted from its Caffe files, which are downloaded if necessary; errors as above."""
-    return converted(card, None, None, fetcher, options)
-
-
-def converted(
+def convert_card(
     card: Card,
-    prototxt: str | os.PathLike[str] | None,
-    caffemodel: str | os.PathLike[str] | None,
-    fetcher: Fetcher | None,
-    options: Mapping[str, Any] | None,
+    fetcher: Fetcher | None = None,
+    options: Mapping[str, Any] | None = None,
+    prototxt: str | os.PathLike[str] | None = None,
+    caffemodel: str | os.PathLike[str] | None = None,
 ) -> Network:
-    """The network of a card, or of the user's own definition and weights."""
+    """The network of a card, converted from its Caffe files, or from the user's own definition and weights.
+
+    The card's files are downloaded if necessary. Raises the errors of `convert_named`.
+    """
     from matnet.converters import convert_caffe
 
     definition_file = Path(prototxt) if prototxt is not None else definition(card)

@@ -16,21 +16,9 @@ DEFINITIONS = ("own", "copy", "inferred", "unknown")
 ROLES = ("caffemodel", "prototxt", "mean", "labels", "other")
 HASHES = {"md5": 32, "sha1": 40, "sha256": 64, "sha384": 96}
 METRICS = (
-    "top1_error",
-    "top5_error",
-    "accuracy",
-    "mean_iou",
-    "pixel_accuracy",
-    "mean_class_accuracy",
-    "mean_ap",
-    "mean_ap_11point",
-    "ods",
-    "ois",
-    "meteor",
-    "mean_absolute_error",
-    "median_absolute_error",
-    "images_per_s",
-)
+    "top1_error", "top5_error", "accuracy", "mean_iou", "pixel_accuracy", "mean_class_accuracy", "mean_ap",
+    "mean_ap_11point", "ods", "ois", "meteor", "mean_absolute_error", "median_absolute_error", "images_per_s",
+)  # fmt: skip
 """Figures in a card: in percent, except images/s, and absolute errors in the unit of their values."""
 
 MOST_UNKNOWN = 20

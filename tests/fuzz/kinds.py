@@ -20,7 +20,13 @@ from typing import Any
 import numpy as np
 
 import matnet
+from matnet.arrays import read_arrays
+from matnet.converters.caffemodel import read_mean
+from matnet.datasets.lfw import _read_pairs
+from matnet.datasets.objects import read_annotation
+from matnet.datasets.synsets import read_synsets
 from matnet.errors import MatnetError
+from matnet.images import Preprocessing
 from matnet.kinds import kind_of
 from tests.fuzz.mutations import (
     TEXTS,
@@ -118,12 +124,6 @@ def _caffemodel(path: Path) -> None:
     read_weights(path)
 
 
-def _mean(path: Path) -> None:
-    from matnet.converters.caffemodel import read_mean
-
-    read_mean(path)
-
-
 def _state(path: Path) -> None:
     """As a record of each kind, as a lock and as the state of a download."""
     from matnet.engines.cpu.tuning.choices import _parsed
@@ -183,35 +183,11 @@ def _card(path: Path) -> None:
         json.dumps(card_record(card))
 
 
-def _arrays(path: Path) -> None:
-    from matnet.arrays import read_arrays
-
-    read_arrays(path)
-
-
-def _classes(path: Path) -> None:
-    from matnet.datasets.synsets import read_synsets
-
-    read_synsets(path)
-
-
-def _annotation(path: Path) -> None:
-    from matnet.datasets.objects import read_annotation
-
-    read_annotation(path)
-
-
 def _coco(path: Path) -> None:
     from matnet.datasets.coco import load_coco_objects
 
     _touch_images(path.parent)
     load_coco_objects(path)
-
-
-def _pairs(path: Path) -> None:
-    from matnet.datasets.lfw import _read_pairs
-
-    _read_pairs(path)
 
 
 def _set_mat(path: Path) -> None:
@@ -244,12 +220,6 @@ def _list(path: Path) -> None:
     for classes, outputs in ((["cat", "dog", "n01440764"], 3), ([], 1000)):
         with contextlib.suppress(MatnetError):
             found.head(3).align(classes, outputs=outputs)
-
-
-def _image(path: Path) -> None:
-    from matnet.images import Preprocessing
-
-    Preprocessing(image_size=(8, 8)).load(path)
 
 
 def _answer(path: Path) -> None:
@@ -453,16 +423,16 @@ KINDS: dict[str, Kind] = {
     "state": Kind(".json", _states, _mutated_state, _state),
     "archive": Kind(".zip", _archives, _mutated_archive, _archive),
     "card": Kind(".md", _cards, of_card, _card),
-    "arrays": Kind(".npz", _array_files, of_zip, _arrays),
-    "arrays-mat": Kind(".mat", _devkits, of_mat5, _arrays),
-    "classes": Kind(".mat", _devkits, of_mat5, _classes),
-    "mean": Kind(".binaryproto", _means, of_protobuf, _mean),
-    "annotation": Kind(".xml", _annotations, of_text(TEXTS + MARKUP), _annotation),
+    "arrays": Kind(".npz", _array_files, of_zip, read_arrays),
+    "arrays-mat": Kind(".mat", _devkits, of_mat5, read_arrays),
+    "classes": Kind(".mat", _devkits, of_mat5, read_synsets),
+    "mean": Kind(".binaryproto", _means, of_protobuf, read_mean),
+    "annotation": Kind(".xml", _annotations, of_text(TEXTS + MARKUP), read_annotation),
     "coco": Kind(".json", _coco_files, _mutated_state, _coco),
-    "pairs": Kind(".txt", lambda: {"lfw": b"1\nAnn\t1\t2\nAnn\t1\tBob\t1\n"}, of_list, _pairs),
+    "pairs": Kind(".txt", lambda: {"lfw": b"1\nAnn\t1\t2\nAnn\t1\tBob\t1\n"}, of_list, _read_pairs),
     "set-mat": Kind(".mat", _set_mats, of_mat5, _set_mat),
     "list": Kind(".txt", _lists, of_list, _list),
-    "image": Kind(".png", _images, of_bytes(), _image),
+    "image": Kind(".png", _images, of_bytes(), Preprocessing(image_size=(8, 8)).load),
     "answer": Kind(".bin", _answers, of_bytes((b"\r\n", b"9" * 5000, b": ", b"chunked", b"gzip")), _answer),
 }
 

@@ -472,17 +472,9 @@ def _change_attribute(item: Any, rng: random.Random) -> None:
     import numpy as np
 
     classes = (
-        b"double",
-        b"single",
-        b"cell",
-        b"struct",
-        b"char",
-        b"uint8",
-        b"logical",
-        b"function_handle",
-        b"canonical empty",
+        b"double", b"single", b"cell", b"struct", b"char", b"uint8", b"logical", b"function_handle", b"canonical empty",
         b"",
-    )
+    )  # fmt: skip
     values = [np.bytes_(rng.choice(classes)), np.uint64(3), np.int32(-1), np.arange(3), np.float32("nan"), "text"]
     name = rng.choice(
         (*item.attrs, "MATLAB_class", "MATLAB_class", "MATLAB_empty", "MATLAB_int_decode", "MATLAB_fields")

@@ -20,19 +20,9 @@ Pass = Callable[[Network, Sequence[str]], Network]
 PASSES: tuple[Pass, ...] = (keep_needed, drop_dropout, fold_padding, fold_after, fold_before)
 
 __all__ = [
-    "PASSES",
-    "FullyConnected",
-    "FusedConv",
-    "Pass",
-    "drop_dropout",
-    "fold_after",
-    "fold_before",
-    "fold_padding",
-    "fuse",
-    "keep_needed",
-    "plan_network",
-    "to_products",
-]
+    "PASSES", "FullyConnected", "FusedConv", "Pass", "drop_dropout", "fold_after", "fold_before", "fold_padding",
+    "fuse", "keep_needed", "plan_network", "to_products",
+]  # fmt: skip
 
 
 def plan_network(net: Network, wanted: Sequence[str]) -> Network:

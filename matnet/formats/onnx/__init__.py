@@ -17,28 +17,7 @@ from matnet.formats.onnx.registry import EXPORTERS, exporter
 from matnet.formats.onnx.sizes import Axes, DynamicAxes, variable_axes
 
 __all__ = [
-    "EXPORTERS",
-    "Axes",
-    "DynamicAxes",
-    "ExportOptions",
-    "Graph",
-    "LayerWriter",
-    "NeedsFixedSize",
-    "NotExpressible",
-    "OnnxModel",
-    "activation",
-    "combine",
-    "convolution",
-    "exporter",
-    "has_fully_connected",
-    "has_winograd",
-    "normalization",
-    "pooling",
-    "sampling",
-    "save_onnx",
-    "to_onnx_model",
-    "variable_axes",
-    "winograd",
-    "write_layer",
-    "write_model",
-]
+    "EXPORTERS", "Axes", "DynamicAxes", "ExportOptions", "Graph", "LayerWriter", "NeedsFixedSize", "NotExpressible",
+    "OnnxModel", "exporter", "has_fully_connected", "has_winograd", "save_onnx", "to_onnx_model", "variable_axes",
+    "write_layer", "write_model",
+]  # fmt: skip

@@ -22,25 +22,7 @@ from matnet.engines.cupy.kernels.pooling import LOWEST, KernelWindows, pool, poo
 from matnet.engines.cupy.kernels.sampling import roi_pool, roi_pool_launch, sample, sample_launch
 
 __all__ = [
-    "LOWEST",
-    "KernelWindows",
-    "Launch",
-    "add",
-    "affine",
-    "affine_launch",
-    "join",
-    "join_launch",
-    "lrn",
-    "lrn_launch",
-    "pool",
-    "pool_launch",
-    "roi_pool",
-    "roi_pool_launch",
-    "sample",
-    "sample_launch",
-    "softmax",
-    "softmax_launch",
-    "start",
-    "sum_launch",
-    "transpose_launch",
-]
+    "LOWEST", "KernelWindows", "Launch", "add", "affine", "affine_launch", "join", "join_launch", "lrn", "lrn_launch",
+    "pool", "pool_launch", "roi_pool", "roi_pool_launch", "sample", "sample_launch", "softmax", "softmax_launch",
+    "start", "sum_launch", "transpose_launch",
+]  # fmt: skip
