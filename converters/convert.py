@@ -21,9 +21,10 @@ from matnet.converters.means import given_mean
 from matnet.converters.options import ConversionOptions, options_from
 from matnet.converters.preprocessing import classes_struct, inputs_struct, normalization_struct
 from matnet.converters.transposition import swap_rows_and_columns
-from matnet.errors import NetworkError, in_words
+from matnet.errors import FileFormatError, NetworkError, in_words
 from matnet.finite import warn_not_finite
 from matnet.foreign import refuse_foreign
+from matnet.kinds import HDF5, kind_of
 from matnet.meta.transposed import transposition_notes
 from matnet.network import Network
 
@@ -72,6 +73,9 @@ def _read(prototxt: PathLike | None, caffemodel: PathLike | None, options: Conve
             refuse_foreign(Path(file))
     if prototxt is None:
         assert caffemodel is not None
+        if Path(caffemodel).is_file() and kind_of(caffemodel) == HDF5:
+            way = in_words("convert_caffe('net.prototxt', 'net.caffemodel.h5')", "NET.prototxt NET.caffemodel.h5")
+            raise FileFormatError(f"{caffemodel}: {HDF5} holds weights, but no graph; give the prototxt too: {way}")
         net_def = net_from_caffemodel(caffemodel, options.lenient)
     else:
         net_def = read_prototxt(prototxt, options.phase, options.level, options.stages, options.lenient)

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+import matnet
 from matnet.converters.caffemodel import read_weights
 from matnet.errors import FileFormatError
 
@@ -31,6 +32,13 @@ def test_hdf5_weights(tmp_path: Path) -> None:
     blob = weights.layers["conv1"][1]
     assert blob is not None and not blob.legacy and blob.data.dtype == np.float32
     np.testing.assert_array_equal(blob.data, VALUES[:2])
+
+
+def test_hdf5_weights_alone_are_no_network(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "net.caffemodel.h5", "w") as out:
+        out["data/conv1/0"] = VALUES
+    with pytest.raises(FileFormatError, match=r"net\.caffemodel\.h5.*no graph.*prototxt"):
+        matnet.load(tmp_path / "net.caffemodel.h5")
 
 
 @pytest.mark.parametrize(("name", "value", "fragment"), [

@@ -123,6 +123,22 @@ def test_a_conversion_takes_them_by_input() -> None:
 FILTERS = (
     "layer { name: 'f' type: 'Convolution' bottom: 'data' top: 'c' convolution_param { num_output: 3 kernel_size: 1 } }"
 )
+
+
+@pytest.mark.parametrize(("kernel", "expected"), [(3, {}), (1, {"data": (1, 3, 1, 1)})])
+def test_one_pixel_for_larger_filters_is_any_size(
+    kernel: int, expected: dict[str, tuple[int, ...]], tmp_path: Path
+) -> None:
+    """OpenPose's pose_deploy.prototxt: `input_dim: 1 # This value will be defined at runtime`, for height and width."""
+    file = tmp_path / "net.prototxt"
+    head = "input: 'data' input_dim: 1 input_dim: 3 input_dim: 1 input_dim: 1 "
+    file.write_text(head + FILTERS.replace("kernel_size: 1", f"kernel_size: {kernel} pad: 1"))
+    net = matnet.convert_caffe(file, placeholders=True)
+    assert net.input_shapes == expected
+    assert any("'data' is 1x1" in note for note in net.source.notes) is (kernel > 1)
+    assert matnet.convert_caffe(file, placeholders=True, input_size=(1, 1)).input_shapes == {"data": (1, 3, 1, 1)}
+
+
 JOINED = "layer {{ name: 'l' type: '{}' bottom: 'c' bottom: 'other' top: 'y' }}"
 POOLED = "layer { name: 'l' type: 'Pooling' bottom: 'other' top: 'y' pooling_param { kernel_size: 2 } }"
 ALONE = "layer { name: 'l' type: 'TanH' bottom: 'other' top: 'y' }"

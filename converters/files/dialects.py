@@ -34,7 +34,9 @@ NEUTRAL_FIELDS = frozenset((
     "engine", "conv_algorithm", "quantization_param", "per_fla_fuse", "filler", "weight_filler", "bias_filler",
     "scale_filler", "shift_filler", "slope_filler", "blob_filler", "loss_weight", "lr_mult", "decay_mult",
     "propagate_down", "debug_info", "cudnn_convolution_algo_seeker", "global_grad_scale",
-    "global_grad_scale_adaptive", "bn_stats_batch_size", "eltwise_mem_sharing", "multinode", "compile_net_state",
+    "global_grad_scale_adaptive", "default_conv_algos_override", "default_cudnn_math_override", "conv_algos_override",
+    "cudnn_math_override", "reduce_buckets", "bn_stats_batch_size", "eltwise_mem_sharing", "multinode",
+    "compile_net_state",
 ))  # fmt: skip
 """Fields for an implementation, a precision, initial values of blobs or training, in any message."""
 

@@ -73,7 +73,8 @@ def input_sizes(
     """Input blob -> Caffe's shape, with None for unknown sizes.
 
     The user's size replaces the file's, except the batch size. The channels of data layers come from the first weights
-    that read them. Unknown height and width come from the mean image (a data layer that crops states them). Without
+    that read them. Unknown height and width come from the mean image (a data layer that crops states them). One pixel
+    that larger filters read counts as unknown. Without
     weights, images of a data layer are assumed to have three channels, and one box is assumed for boxes of unknown
     number; both add a note. Raises NetworkError for invalid sizes.
     """
@@ -90,7 +91,12 @@ def input_sizes(
         if free and usual is None and blob in wanted and _is_whole(wanted[blob], axes.is_sequence(blob), is_image):
             found[blob] = wanted[blob]
             continue
-        sizes = _replaced(f"{net.path}: input {blob!r}", usual or _stated(net, blob), wanted.get(blob, ()))
+        stated = _stated(net, blob)
+        if stated[2:] == (1, 1) and blob not in wanted and _is_read_by_larger_filters(layers, variable):
+            stated = (*stated[:2], None, None)
+            way = in_words("input_size=(height, width)", "--input-size HxW")
+            notes.append(f"input {blob!r} is 1x1 in the file, less than its filters, so its size is unknown; use {way}")
+        sizes = _replaced(f"{net.path}: input {blob!r}", usual or stated, wanted.get(blob, ()))
         if len(sizes) == 4 and (free or blob in _from_data_layers(net)):
             if mean_size is not None and blob == image and sizes[2:] == (None, None):
                 sizes = (*sizes[:2], *mean_size)
@@ -102,6 +108,12 @@ def input_sizes(
             sizes = (sizes[0] or 1, channels or sizes[1], *sizes[2:])
         found[blob] = sizes
     return found
+
+
+def _is_read_by_larger_filters(layers: Sequence[LayerDef], variable: str) -> bool:
+    """Whether filters larger than one pixel read an input, so that 1 x 1 stands for any size (OpenPose)."""
+    params = [layer.params.get("convolution_param") for layer in layers if variable in layer.inputs[:1]]
+    return any(max(*p.get("kernel_size"), p.get("kernel_h"), p.get("kernel_w")) > 1 for p in params)
 
 
 def _is_whole(given: Sequence[int], is_sequence: bool, is_image: bool) -> bool:
