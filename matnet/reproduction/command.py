@@ -30,8 +30,8 @@ from matnet.files import atomic_write, check_folder, check_outputs
 from matnet.interrupts import Terminated, termination_raised
 from matnet.kinds import JSON, TEXT
 from matnet.outcomes import ExitStatus
-from matnet.reproduction.data import NAMED, OPTIONS, DataSets
-from matnet.reproduction.expected import Expected, all_published, expected_rows
+from matnet.reproduction.data import DataSets
+from matnet.reproduction.expected import NAMED, SETS, Expected, all_published, expected_rows
 from matnet.reproduction.files import as_csv, as_json
 from matnet.reproduction.measure import MeasureSettings
 from matnet.reproduction.models import ModelSource
@@ -167,7 +167,7 @@ def _refuse_idle(options: argparse.Namespace) -> None:
 
 def _note_idle_data(options: argparse.Namespace, expected: Sequence[Expected]) -> None:
     """Log a note for each given data set that no row uses."""
-    read = " ".join(OPTIONS.get(row.data, "") for row in expected)
+    read = " ".join(SETS[row.data].option for row in expected)
     given = stated(options, ["imagenet", "voc", "lfw"]) + [f"--data {name}=" for name, _ in options.data]
     for option in given:
         if option not in read:

@@ -8,26 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matnet.errors import MatnetError
-from matnet.reproduction.expected import OWN, Expected
+from matnet.reproduction.expected import NAMED, OWN, Expected
 
 if TYPE_CHECKING:
     from matnet.datasets.base import DataSet
-
-LISTS = ("flickr-style", "compcars", "flowers", "places205")
-"""Data sets as list files, class folders, or in a known published layout."""
-NAMED = ("cifar10", "context", "bsds500", *LISTS)
-"""Data sets given by `--data NAME=PATH`."""
-OPTIONS = {
-    "imagenet": "--imagenet FOLDER",
-    "rv-voc11": "--voc FOLDER",
-    "rv-voc12": "--voc FOLDER",
-    "voc12-val": "--voc FOLDER",
-    "voc07-test": "--voc FOLDER --proposals FILE",
-    "lfw": "--lfw FOLDER",
-    **{name: f"--data {name}=FOLDER" for name in NAMED},
-    **{name: f"--data {name}=FILE, a list of lines `path label`" for name in LISTS},
-}
-"""Data set -> the option that gives its folder."""
 
 
 @dataclass

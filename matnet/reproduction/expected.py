@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from matnet.errors import DataError, listing, program
 from matnet.zoo.cards import Card, Published, all_cards
@@ -40,42 +41,50 @@ PAGE = (*IMAGENET_ROWS, *SEGMENTATION_ROWS, "vgg-face")
 OWN = "own"
 """The data set of images beside a model card."""
 
-SETS = {
-    "ILSVRC-2012 val": "imagenet",
-    "RV-VOC11": "rv-voc11",
-    "VOC 2011 val without SBD (seg11valid)": "rv-voc11",
-    "RV-VOC12": "rv-voc12",
-    "VOC 2012 val, 346 images in neither SBD set": "rv-voc12",
-    "LFW": "lfw",
-    "PASCAL VOC 2007 test": "voc07-test",
-    "VOC 2012 val": "voc12-val",
-    "PASCAL-Context val": "context",
-    "CIFAR-10 test images": "cifar10",
-    "BSDS500 test": "bsds500",
-    "Flickr Style test images": "flickr-style",
-    "CompCars, web images, test": "compcars",
-    "Oxford 102 flowers, 1,020 images": "flowers",
-    "Places205 val": "places205",
-}
-"""Data set as named in model cards -> data set on which it is measured here."""
+class KnownSet(NamedTuple):
+    """A data set of published figures.
 
-TABLES = {
-    "imagenet": "classification",
-    OWN: "classification",
-    "rv-voc11": "segmentation",
-    "rv-voc12": "segmentation",
-    "lfw": "faces",
-    "voc07-test": "detection",
-    "voc12-val": "segmentation",
-    "context": "segmentation",
-    "cifar10": "retrieval",
-    "bsds500": "edges",
-    "flickr-style": "classification",
-    "compcars": "classification",
-    "flowers": "classification",
-    "places205": "classification",
+    task: of its figures. title: of its table; data sets of one title share a table. option: that gives it. names: in
+    cards, if not the title.
+    """
+
+    task: str
+    title: str
+    option: str = ""
+    names: tuple[str, ...] = ()
+
+
+LIST = "FILE, a list of lines `path label`"
+PAGE_VOC = "PASCAL VOC"
+"""The title of the table of segmentations on MatConvNet's page."""
+
+SETS = {
+    "imagenet": KnownSet("classification", "ImageNet ILSVRC-2012 val", "--imagenet FOLDER", ("ILSVRC-2012 val",)),
+    OWN: KnownSet("classification", "Images beside the cards"),
+    "rv-voc11": KnownSet(
+        "segmentation", PAGE_VOC, "--voc FOLDER", ("RV-VOC11", "VOC 2011 val without SBD (seg11valid)")
+    ),
+    "rv-voc12": KnownSet(
+        "segmentation", PAGE_VOC, "--voc FOLDER", ("RV-VOC12", "VOC 2012 val, 346 images in neither SBD set")
+    ),
+    "lfw": KnownSet("faces", "LFW", "--lfw FOLDER"),
+    "voc07-test": KnownSet("detection", "PASCAL VOC 2007 test", "--voc FOLDER --proposals FILE"),
+    "voc12-val": KnownSet("segmentation", "PASCAL VOC 2012 val", "--voc FOLDER", ("VOC 2012 val",)),
+    "cifar10": KnownSet("retrieval", "CIFAR-10", "--data cifar10=FOLDER", ("CIFAR-10 test images",)),
+    "context": KnownSet("segmentation", "PASCAL-Context val", "--data context=FOLDER"),
+    "bsds500": KnownSet("edges", "BSDS500 test", "--data bsds500=FOLDER"),
+    "flickr-style": KnownSet("classification", "Flickr Style test images", f"--data flickr-style={LIST}"),
+    "compcars": KnownSet("classification", "CompCars, web images, test", f"--data compcars={LIST}"),
+    "flowers": KnownSet("classification", "Oxford 102 flowers, 1,020 images", f"--data flowers={LIST}"),
+    "places205": KnownSet("classification", "Places205 val", f"--data places205={LIST}"),
 }
-"""Data set -> the table of its figures, which is also the task."""
+"""The data sets on which published figures are measured, in the order of their tables."""
+
+NAMED = tuple(name for name, known in SETS.items() if known.option.startswith("--data "))
+"""Data sets given by `--data NAME=PATH`."""
+
+CARD_NAMES = {name: key for key, known in SETS.items() if key != OWN for name in known.names or (known.title,)}
+"""Data set as named in model cards -> a key of SETS."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +92,13 @@ class Expected:
     """A row before it is measured. file: the user's own copy of the model, or None for the zoo's."""
 
     card: Card
-    data: str  # a key of TABLES
+    data: str  # a key of SETS
     published: Published | None
     file: Path | None = None
 
     @property
     def task(self) -> str:
-        return TABLES[self.data]
+        return SETS[self.data].task
 
     @property
     def short_name(self) -> str:
@@ -117,7 +126,7 @@ def expected_rows(names: Sequence[str] | None = None) -> list[Expected]:
         elif row.card not in [other.card for other in rows]:
             rows.append(row)
     if faults:
-        known = f"known: {', '.join(dict.fromkeys(SETS))}, and images beside a card"
+        known = f"known: {', '.join(CARD_NAMES)}, and images beside a card"
         raise DataError(
             listing(f"models without published figures on a known data set ({known}):", faults)
         )
@@ -126,7 +135,7 @@ def expected_rows(names: Sequence[str] | None = None) -> list[Expected]:
 
 def in_tables(rows: Iterable[Expected]) -> list[Expected]:
     """The rows by table, newest models first."""
-    order = list(dict.fromkeys(TABLES.values()))
+    order = list(dict.fromkeys(known.task for known in SETS.values()))
     return sorted(rows, key=lambda row: (order.index(row.task), -(row.card.introduced or 0)))
 
 
@@ -151,6 +160,6 @@ def _expected(name: str) -> Expected | None:
     if card.test_images is not None:
         return Expected(card, OWN, card.published[0] if card.published else None, file)
     for published in card.published:
-        if published.data in SETS and not published.unmeasured:
-            return Expected(card, SETS[published.data], published, file)
+        if published.data in CARD_NAMES and not published.unmeasured:
+            return Expected(card, CARD_NAMES[published.data], published, file)
     return Expected(card, "lfw", None, file) if card.task == "faces" else None

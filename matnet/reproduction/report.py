@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from matnet.reproduction.expected import OWN
+from matnet.evaluation.tasks import TASKS
+from matnet.reproduction.expected import PAGE_VOC, SETS
 from matnet.reproduction.rows import FIGURES, Row
 from matnet.tables import Column, Table
 
@@ -21,22 +22,6 @@ HEADINGS = {
     "ods": "ODS",
     "ois": "OIS",
 }
-TITLES = {
-    "classification": "ImageNet ILSVRC-2012 val: classification, errors in percent",
-    OWN: "Images beside the cards: classification, errors in percent",
-    "segmentation": "PASCAL VOC: semantic segmentation, percent",
-    "faces": "LFW: face verification, percent",
-    "voc07-test": "PASCAL VOC 2007 test: detection, percent",
-    "voc12-val": "PASCAL VOC 2012 val: semantic segmentation, percent",
-    "context": "PASCAL-Context val: semantic segmentation, percent",
-    "cifar10": "CIFAR-10: retrieval, percent",
-    "bsds500": "BSDS500 test: edges, percent",
-    "flickr-style": "Flickr Style test images: classification, errors in percent",
-    "compcars": "CompCars, web images, test: classification, errors in percent",
-    "flowers": "Oxford 102 flowers, 1,020 images: classification, errors in percent",
-    "places205": "Places205 val: classification, errors in percent",
-}
-"""The titles of tables by data set, or by task for the data sets of MatConvNet's page."""
 SWAPPED = (
     "MatConvNet's page exchanges the headings of its last two columns; here the figures have the right headings: "
     "accuracy of all pixels, and mean over classes."
@@ -52,9 +37,9 @@ def tables(rows: Iterable[Row]) -> list[Table]:
     """The page's tables that have rows, in its order."""
     parts: dict[str, list[Row]] = {}
     for row in rows:
-        data = row.expected.data
-        parts.setdefault(data if data in TITLES else row.expected.task, []).append(row)
-    return [_table(name, parts[name]) for name in TITLES if name in parts]
+        parts.setdefault(SETS[row.expected.data].title, []).append(row)
+    order = dict.fromkeys(known.title for known in SETS.values())
+    return [_table(title, parts[title]) for title in order if title in parts]
 
 
 def terminal(rows: Iterable[Row]) -> str:
@@ -69,18 +54,21 @@ def markdown(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
     return "\n\n".join(["# Published tables, measured again", *parts, *end]) + "\n"
 
 
-def _table(name: str, rows: Sequence[Row]) -> Table:
+def _table(title: str, rows: Sequence[Row]) -> Table:
     task = rows[0].expected.task
-    notes = [SWAPPED] if name == "segmentation" else []
+    notes = [SWAPPED] if title == PAGE_VOC else []
     notes += [UNLIKE_PAPER] if task == "faces" and any(row.published("accuracy") is not None for row in rows) else []
     return Table(
-        _columns(name, task), [_row(row) for row in rows], TITLES[name], (*notes, *_how(rows), *_details(rows))
+        _columns(title, task),
+        [_row(row) for row in rows],
+        f"{title}: {TASKS[task].title}",
+        (*notes, *_how(rows), *_details(rows)),
     )
 
 
-def _columns(name: str, task: str) -> list[Column]:
+def _columns(title: str, task: str) -> list[Column]:
     columns = [Column("model", "model")]
-    columns.append(Column("data", "data") if name == "segmentation" else Column("introduced", "introduced", "right"))
+    columns.append(Column("data", "data") if title == PAGE_VOC else Column("introduced", "introduced", "right"))
     for figure in FIGURES[task]:
         columns += [
             Column(figure, HEADINGS[figure], "right", places=2),

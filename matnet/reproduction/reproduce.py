@@ -13,8 +13,8 @@ from matnet.evaluation.flow import Show
 from matnet.evaluation.resume import SUFFIX
 from matnet.outcomes import ExitStatus, Outcome, Status
 from matnet.records import remove_record
-from matnet.reproduction.data import OPTIONS, DataSets
-from matnet.reproduction.expected import Expected
+from matnet.reproduction.data import DataSets
+from matnet.reproduction.expected import SETS, Expected
 from matnet.reproduction.measure import MeasureSettings, measure
 from matnet.reproduction.models import AbsentModelError, Checksums, ModelSource
 from matnet.reproduction.rows import FIGURES, Row
@@ -50,8 +50,8 @@ class Reproduction:
             yield self._row(row, checksums)
 
     def _row(self, expected: Expected, checksums: Checksums) -> Row:
-        option = f"; give {OPTIONS[expected.data]}" if expected.data in OPTIONS else ""
-        row = Row(expected, Outcome(Status.ABSENT, f"no data{option}"))
+        option = SETS[expected.data].option
+        row = Row(expected, Outcome(Status.ABSENT, f"no data; give {option}" if option else "no data"))
         data, path = None, self.source.present(expected)
         try:
             data = self.data.of(expected)
