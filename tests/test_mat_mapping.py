@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 def run(script: str, file: Path) -> str:
     start = f"""
 import numpy as np, os, matnet
-from matnet.files import _mapped
+from matnet.mapped import _mapped
 path = {str(file)!r}
 x = np.ones((2, {CHANNELS}, 1, 1), np.float32)
 values = np.arange({CHANNELS * FILTERS}).reshape({CHANNELS}, {FILTERS}) % 7

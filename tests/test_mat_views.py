@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from matnet.errors import FileFormatError
-from matnet.files import in_memory
 from matnet.formats.mat import hdf5, read_mat, v73_read, write_mat
+from matnet.mapped import in_memory
 from tests.helpers import values
 
 SHAPE = (7, 3, 5, 11)

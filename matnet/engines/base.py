@@ -10,8 +10,8 @@ import numpy as np
 
 from matnet.engines.options import EngineOptions
 from matnet.errors import EngineError, NetworkError, OutOfMemoryError, ShapeError, in_words, nearest
-from matnet.files import in_memory
 from matnet.inference import AT_INFERENCE, PROBABILITIES
+from matnet.mapped import in_memory
 from matnet.meta.inputs import InputFacts
 from matnet.network import Layer, Network
 from matnet.params import owned

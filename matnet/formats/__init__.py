@@ -12,12 +12,12 @@ import numpy as np
 
 from matnet import meta
 from matnet.errors import FileFormatError, NetworkError
-from matnet.files import in_memory
 from matnet.formats.dagnn import constant_operands, read_dagnn, write_dagnn
 from matnet.formats.find import find_network, other_variables
 from matnet.formats.mat.values import Cell, StructArray
 from matnet.formats.names import recall
 from matnet.formats.simplenn import read_simplenn, simplenn_obstacles, write_simplenn
+from matnet.mapped import in_memory
 from matnet.network import Network, Source
 
 FORMATS = ("auto", "simplenn", "dagnn")

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from matnet.files import map_file
 from matnet.formats.mat import chars
 from matnet.formats.mat import header as mat_header
 from matnet.formats.mat import v5_elements as v5
@@ -24,6 +23,7 @@ from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.v5_elements import Element, Elements
 from matnet.formats.mat.v5_inflate import inflate, inflate_start
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
+from matnet.mapped import map_file
 
 
 def read_v5(path: Path, order: ByteOrder, names: Collection[str] | None, mmap: bool) -> tuple[dict[str, Any], bool]:

@@ -17,7 +17,6 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5i, h5o, h5r
 
 from matnet.errors import FileFormatError
-from matnet.files import map_file
 from matnet.formats.mat import chars
 from matnet.formats.mat.classes import NUMERIC, as_class, as_complex, as_logical, class_name
 from matnet.formats.mat.hdf5 import HELPER_GROUPS, StoredData, file_errors, link_names, number_attribute, text_attribute
@@ -25,6 +24,7 @@ from matnet.formats.mat.hdf5_fields import FieldNames
 from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, MAX_REPEATS, MOST_TEXT, MOST_WIDE, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
+from matnet.mapped import map_file
 
 
 def read_v73(path: Path, names: Collection[str] | None, mmap: bool = True) -> tuple[dict[str, Any], bool]:
