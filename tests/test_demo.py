@@ -240,9 +240,10 @@ def test_a_detector_that_takes_boxes_says_so(page: Served, tmp_path: Path, monke
 
 
 def test_an_option_without_a_field_is_named_with_its_command() -> None:
-    for option in ("--scores", "--exif", "--classes FILE"):
+    for option in ("--scores", "--exif", "--net NAME", "--classes FILE"):
         assert f"predict {option}`" in with_fields(f"name it with {option}; see `matnet eval {option}`")
     assert with_fields("convert with --color-format rgb") == "convert with --color-format rgb"
+    assert with_fields("--classes FILE, or a name with --scores").count("predict --") == 2
 
 
 @pytest.mark.process

@@ -55,9 +55,10 @@ _OPTION = re.compile(
     r"(?: (?:HxW|R G B|VALUE|bgr\b|rgb\b|ilsvrc12(?:, devkit or FILE)?)| [A-Za-z]+=[HWxCN]+)?(?: \(or FILE\))?"
 )
 _FILE = r"--[\w-]+ FILE\b(?: \([^)]*\))?"
-_OR_FILE = re.compile(rf",? or {_FILE}|{_FILE},? or ")
+_OR_FILE = re.compile(rf",? or {_FILE}|{_FILE},? or (?=--)")
 _ELSEWHERE = re.compile(
-    rf"{_COMMAND}|--(?:scores|exif|std|channels|input-range|[\w-]+(?= FILE))(?: FILE| [\d ]*\d)?"
+    rf"{_COMMAND}|--(?:scores|exif|std|channels|input-range|max-pixels|net|lenient|[\w-]+(?= FILE))(?![\w-])"
+    r"(?: FILE| NAME| [\d ]*\d)?"
 )
 """Options without a field on the page."""
 
@@ -141,7 +142,7 @@ class Models:
             findings = [*_bytes_findings(paths), problem("file", str(error))]
             hidden = _hidden(paths)
             self.folder.remove(tokens)
-            raise BrokenError(without(str(error), hidden), _shown(findings, hidden)) from None
+            raise BrokenError(with_fields(without(str(error), hidden)), _shown(findings, hidden)) from None
         except BaseException:
             self.folder.remove(tokens)
             raise
