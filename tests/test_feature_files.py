@@ -317,6 +317,21 @@ def test_several_processes_write_the_same_file(net: Network, folder: Path, tmp_p
 
 
 @pytest.mark.process
+def test_several_processes_say_once_what_one_says(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """NaN weights, and an EXIF orientation in the images of both."""
+    net = matnet.load(MODEL)
+    net["conv1"].filters = np.full((3, 3, 1, 16), np.nan)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number, source in enumerate(SEVENS[:4]):
+        Image.open(source).save(tmp_path / f"{number}.png", exif=exif)
+    for workers in (1, 2):
+        net.features(tmp_path, "ip1", out=tmp_path / f"f{workers}.npz", workers=workers, backend="onnx", batch_size=2)
+        said = capfd.readouterr().err
+        assert (said.count("conv1f: 144 of 144"), said.count("EXIF"), said.count(".png and 3 more")) == (1, 1, 1)
+
+
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed by SIGKILL")
 def test_what_a_killed_process_leaves_goes_to_a_new_one(
     net: Network, tmp_path: Path, caplog: pytest.LogCaptureFixture

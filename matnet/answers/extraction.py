@@ -25,6 +25,7 @@ from matnet.engines.device import processors
 from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, in_words, use_wording, wording
 from matnet.evaluation.tally import batches_left, described, joined, merged
 from matnet.files import check_outputs
+from matnet.finite import warn_not_finite
 from matnet.kinds import TEXT
 from matnet.layer_files import imported_layer_files, run_layer_files
 
@@ -219,17 +220,22 @@ def _compute(
 ) -> dict[int, str]:
     """Fill in the rows. Returns the errors of unreadable images by row."""
     faults: dict[int, str] = {}
+    seen = Seen()
+    if not isinstance(workers, int) or min(workers, len(rows)) > 1:
+        warn_not_finite(task.net, str(task.net.source))
     if not isinstance(workers, int):
-        found = workers.compute(task, pictures, rows, staging)
+        found = workers.compute(task, pictures, rows, staging, seen)
     elif min(workers, len(rows)) > 1:
-        found = _by_processes(task, pictures, rows, staging, min(workers, len(rows)))
+        found = _by_processes(task, pictures, rows, staging, seen, min(workers, len(rows)))
     else:
-        found = _by_threads(task, [pictures[row] for row in rows], rows, staging)
+        found = _by_threads(task, [pictures[row] for row in rows], rows, staging, seen)
     with closing(found):  # also if `watch` raises
         for number, failed in found:
             faults.update(failed)
             if watch is not None:
                 watch(number)
+    for note in seen.notes(task.preprocessing.exif):
+        log.warning(note)
     return faults
 
 
@@ -248,12 +254,16 @@ def computed(
 
 
 def _by_threads(
-    task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, share: int | None = None
+    task: Extraction,
+    pictures: Sequence[Picture],
+    rows: Sequence[int],
+    staging: Staging,
+    seen: Seen,
+    share: int | None = None,
 ) -> Generator[tuple[int, dict[int, str]], None, None]:
     """Compute and write; yields the number of images in each batch and their errors by row."""
     if not rows:
         return
-    seen = Seen()
     ways, chosen = staging.ways()
     with Writer(staging) as writer:
         for batch, values in computed(task, pictures, seen, share):
@@ -264,12 +274,10 @@ def _by_threads(
                 staging.keep_ways(ways, chosen)
             writer.put([rows[number] for number in batch.numbers], values, sorted(failed))
             yield len(batch.numbers) + len(failed), failed
-    for note in seen.notes(task.preprocessing.exif):
-        log.warning(note)
 
 
 def _by_processes(
-    task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int
+    task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, seen: Seen, workers: int
 ) -> Generator[tuple[int, dict[int, str]], None, None]:
     """As `_by_threads`, with the images divided among processes, which write different rows of the same files.
 
@@ -290,6 +298,8 @@ def _by_processes(
             for part in left:
                 if part.reports in ready:
                     yield part.heard()
+        for found in (found for part in parts for found in part.seen):
+            seen.add(found)
     finally:
         for part in parts:
             part.end()
@@ -303,11 +313,13 @@ class _Part:
     ) -> None:
         self.task, self.pictures, self.rows, self.staging, self.share = task, pictures, rows, staging, share
         self.missing = len(rows)
+        self.seen: list[Seen] = []  # by each process
         self._faults: dict[int, str] = {}
         self._deaths = 0
         self._process: Any = None
 
     def start(self) -> None:
+        self.seen.append(Seen())
         context = multiprocessing.get_context("spawn")
         self.reports, theirs = context.Pipe(duplex=False)
         given = [self.pictures[row] for row in self.rows], self.rows, self.staging, self.share, theirs, wording()
@@ -325,7 +337,7 @@ class _Part:
             return self._again(), {}
         if kind == "error":
             raise what[0]
-        number, failed = what
+        number, failed, self.seen[-1] = what
         self.missing -= number
         self._faults.update(failed)
         return number, failed
@@ -376,10 +388,11 @@ def _work(
     """The main function of a process: reports after each batch, and ends when its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it and ends this process
     use_wording(words)
-    parent = multiprocessing.parent_process()
+    logging.getLogger(warn_not_finite.__module__).disabled = True  # the parent warns
+    parent, seen = multiprocessing.parent_process(), Seen()
     try:
-        for report in _by_threads(task, pictures, rows, staging, share):
-            reports.send(("batch", *report))
+        for report in _by_threads(task, pictures, rows, staging, seen, share):
+            reports.send(("batch", *report, seen))
             if parent is not None and not parent.is_alive():
                 return
     except MatnetError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.network import Network
 
-log = logging.getLogger(__name__)
 AHEAD = 2  # parts in flight for each worker: one computed, one waiting
 LARGEST_PART = 64 << 20  # bytes of features, unless a single batch has more
 How = tuple[Mapping[str, str], str, "Preprocessing", EngineOptions]
@@ -62,10 +60,10 @@ class Remote:
         return self.cluster.workers
 
     def compute(
-        self, task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging
+        self, task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, seen: Seen
     ) -> Generator[tuple[int, dict[int, str]], None, None]:
         """Compute and write; yields the number of images in each part and their errors by row."""
-        client, words, seen, chosen = self.cluster.client, wording(), Seen(), staging.ways()[1]
+        client, words, chosen = self.cluster.client, wording(), staging.ways()[1]
         how = task.variables, task.pool, task.preprocessing, task.options
 
         def futures() -> Iterator[Any]:
@@ -85,8 +83,6 @@ class Remote:
                     chosen = found.way
                     staging.keep_ways({}, chosen)
                 yield len(place), failed
-        for note in seen.notes(task.preprocessing.exif):
-            log.warning(note)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,7 @@ class Seen:
     """Observations of a run: EXIF orientations, the engine's `damaged` params, images with NaN or infinite values."""
 
     def __init__(self) -> None:
-        self.turned: Counter[bool] = Counter()
+        self.turned = 0
         self.example = ""
         self.damaged: tuple[str, ...] = ()
         self.not_finite = 0
@@ -72,21 +71,20 @@ class Seen:
 
     def note(self, name: str, orientation: int) -> None:
         if orientation > 1:
-            self.turned[True] += 1
+            self.turned += 1
             self.example = self.example or name
 
     def add(self, other: Seen) -> None:
         """Add the observations of another part of the run."""
-        self.turned.update(other.turned)
+        self.turned += other.turned
         self.example = self.example or other.example
         self.not_finite += other.not_finite
 
     def notes(self, exif: bool) -> list[str]:
-        count = self.turned[True]
         damaged = [f"values of {self.not_finite:,} images are NaN or infinite"] if self.not_finite else []
-        if not count:
+        if not self.turned:
             return damaged
-        others = f" and {count - 1} more" if count > 1 else ""
+        others = f" and {self.turned - 1} more" if self.turned > 1 else ""
         applies = in_words("exif=True", "--exif")
         done = "applied" if exif else f"ignored, as in MatConvNet and Caffe; {applies} applies it"
         return [*damaged, f"{self.example}{others}: EXIF orientation is {done}"]
