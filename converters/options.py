@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from matnet.errors import NetworkError, nearest
+from matnet.keywords import FLAG, PATH, Kind, all_of, all_texts, is_number, is_whole, require
 
 PathLike = str | os.PathLike[str]
 
@@ -27,6 +30,35 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 ORDERS = ("ilsvrc12", "devkit")
 """Values of `class_names` for ImageNet's 1000 classes: sorted by WordNet id, or in the development kit's order."""
+
+
+def _numbers(accepts: Callable[[Any], bool], expected: str) -> Kind:
+    return Kind(lambda value: all_of(value, accepts) and len(value) > 0, expected).or_none()
+
+
+def _is_integer(value: Any) -> bool:
+    return is_whole(value, -sys.maxsize)
+
+
+def _is_size(value: Any) -> bool:
+    return all(all_of(size, _is_integer) for size in (value.values() if isinstance(value, Mapping) else [value]))
+
+
+_TEXTS = Kind(lambda value: all_of(value, lambda item: isinstance(item, str)), "a list of texts")
+KINDS: dict[str, Kind] = {
+    "mean": PATH.or_none(),
+    "labels": PATH.or_none(),
+    "mean_values": _numbers(is_number, "a list of numbers"),
+    "scale": Kind(is_number, "a number").or_none(),
+    "input_size": Kind(_is_size, "a list of integers, or a dict of them by input").or_none(),
+    "full_image_size": _numbers(_is_integer, "a list of one or two integers"),
+    "class_names": Kind(lambda value: isinstance(value, str) or all_texts(value), "a list of texts").or_none(),
+    "append_softmax": _TEXTS,
+    "stages": _TEXTS,
+    "level": Kind(_is_integer, "an integer"),
+    **dict.fromkeys(("remove_dropout", "remove_loss", "transpose", "lenient"), FLAG),
+}
+"""Options with other values -> what they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +114,7 @@ class ConversionOptions:
     crop: str = "geometry"
 
     def __post_init__(self) -> None:
+        require(vars(self), KINDS, NetworkError)
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:

@@ -32,9 +32,14 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def all_of(value: Any, accepts: Callable[[Any], bool]) -> bool:
+    """Whether the value is a sequence of values that all pass the test."""
+    return _is_sequence(value) and all(map(accepts, value))
+
+
 def all_texts(value: Any) -> bool:
     """Whether the value is a non-empty sequence of non-empty strings."""
-    return _is_sequence(value) and len(value) > 0 and all(isinstance(text, str) and text for text in value)
+    return all_of(value, lambda text: isinstance(text, str) and bool(text)) and len(value) > 0
 
 
 def whole(least: int = 1) -> Kind:
@@ -44,7 +49,7 @@ def whole(least: int = 1) -> Kind:
 
 def pair(of: Callable[[Any], bool], expected: str) -> Kind:
     """Two values that both pass the test."""
-    return Kind(lambda value: _is_sequence(value) and len(value) == 2 and all(map(of, value)), expected)
+    return Kind(lambda value: all_of(value, of) and len(value) == 2, expected)
 
 
 def choice(*known: Any) -> Kind:

@@ -58,6 +58,22 @@ OF_FEATURES: dict[str, list[Any]] = {
     "resume": ["x", None],
     "out": [5, ""],
 }
+OF_CONVERSION: dict[str, list[Any]] = {
+    "input_size": ["8x10", 8, (8.5, 10), {"data": None}, {"data": "8x10"}, (True, 8)],
+    "mean_values": ["1,2,3", 5, (1, "a", 2), (NAN, 1, 1), ()],
+    "mean": [5, ""],
+    "labels": [5, ""],
+    "scale": ["x", NAN, (1,)],
+    "full_image_size": [16, "x", (16.5, 16), ()],
+    "class_names": [5, "x", [1, 2], []],
+    "append_softmax": ["ip", 5, [5]],
+    "stages": ["deploy", 5, None],
+    "level": ["a", None, 1.5],
+    "lenient": ["x", None, 1],
+    "transpose": ["x", None],
+    "phase": ["VAL", 5, None],
+    "crop": ["x", None],
+}
 
 
 def each(*tables: dict[str, list[Any]]) -> list[tuple[str, Any]]:
@@ -104,6 +120,15 @@ def test_prepare(keyword: str, value: Any, own: bool, net: matnet.Network) -> No
 def test_preprocessing(keyword: str, value: Any) -> None:
     with pytest.raises(MatnetError) as error:
         Preprocessing(**{"image_size": (8, 8), "channels": 1, keyword: value})
+    named(keyword, error)
+
+
+@pytest.mark.parametrize(("keyword", "value"), each(OF_CONVERSION))
+def test_convert_caffe(keyword: str, value: Any) -> None:
+    """A text is not a list of its letters: stages="deploy" would be seven stages that no layer names."""
+    prototxt = IMAGE.parents[2] / "deploy.prototxt"
+    with pytest.raises(MatnetError) as error:
+        matnet.convert_caffe(prototxt, placeholders=True, **{keyword: value})
     named(keyword, error)
 
 
