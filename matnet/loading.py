@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from matnet import keywords
 from matnet.errors import DownloadError, FileFormatError, MatnetError, in_words, program
 from matnet.foreign import refuse_foreign
 from matnet.kinds import CAFFEMODEL, HDF5, MAT, PROTOTXT, kind_of
@@ -110,14 +111,21 @@ def _without_mat_options(file: Path, options: Mapping[str, Any]) -> dict[str, An
 
 OF_CAFFE = {"phase": "--phase", "level": "--level", "stages": "--stage"}
 """The options that select layers of a Caffe definition."""
+OF_MAT = {"name": keywords.instance(str, "text").or_none(), "mmap": keywords.FLAG, "lenient": keywords.FLAG}
+"""The keywords of `load_network`."""
 
 
 def _without_caffe_options(file: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The keywords of `load_network`. Raises FileFormatError for options of Caffe definitions."""
-    given = next((name for name in OF_CAFFE if name in options), None)
-    if given is not None:
-        option = in_words(given, OF_CAFFE[given])
+    """The keywords of `load_network`. Raises FileFormatError for others, and for values of another type."""
+    from matnet.converters.options import CHOICES, KINDS
+
+    unknown = [name for name in options if name not in OF_MAT]
+    if unknown and unknown[0] in {*KINDS, *CHOICES}:
+        option = in_words(unknown[0], OF_CAFFE.get(unknown[0], unknown[0]))
         raise FileFormatError(f"{file}: {option} is only for Caffe definitions; omit it for a .mat file")
+    wrong = keywords.unknown(unknown, OF_MAT) + keywords.faults(options, OF_MAT)
+    if wrong:
+        raise FileFormatError(f"{file}: {'; '.join(wrong)}")
     return options
 
 

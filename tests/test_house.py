@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "figures": {"errors"},
     "arrays": {"errors", "kinds", "files"},
     "display": BASE | {"ops", "network", "meta", "formats.mat", "tables"},
-    "loading": {"errors", "kinds", "foreign", "network"},
+    "loading": {"errors", "kinds", "foreign", "keywords", "network"},
     "stated_options": {"errors"},
     "arguments": {"kinds", "", "errors", "meta", "network", "engines", "zoo", "loading", "stated_options"},
     "image_arguments": {"errors", "meta", "arguments", "stated_options"},

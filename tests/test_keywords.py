@@ -132,6 +132,19 @@ def test_convert_caffe(keyword: str, value: Any) -> None:
     named(keyword, error)
 
 
+OF_LOADING: dict[str, list[Any]] = {
+    "lenient": ["x", None], "mmap": [5], "name": [5], "nane": ["net"], "input_size": [(8, 8)], "phase": ["TEST"],
+    "color_format": ["rgb"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("keyword", "value"), each(OF_LOADING))
+def test_load_of_a_mat_file(keyword: str, value: Any) -> None:
+    with pytest.raises(MatnetError) as error:
+        matnet.load(IMAGE.parents[2] / "digits-lenet.mat", **{keyword: value})
+    named(keyword, error)
+
+
 @pytest.mark.parametrize(
     "keywords",
     [{"workers": 2}, {"resume": False}, {"options": EngineOptions(), "backend": "numpy"}, {"protocol": "published"}],
