@@ -270,7 +270,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 
 # Modules that `show` and `convert` of a .mat file do not need, and that take long to load.
 NOT_AT_START = {"bz2", "difflib", "hashlib", "json", "lzma", "random", "shutil", "socket", "tempfile", "zipfile"}
-NOT_AT_START |= {f"matnet.{name}" for name in ("engines.options", "images", "keywords", "outcomes", "zoo.cards")}
+NOT_AT_START |= {f"matnet.{name}" for name in ("engines.options", "images", "outcomes", "zoo.cards")}
 
 
 @pytest.mark.process
