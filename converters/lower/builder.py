@@ -235,16 +235,16 @@ class Builder:
         """Set the number of axes of Caffe's blob at the layer that writes it."""
         self.values[variable] = Value(variable, merged(self.sizes[variable], rank))
 
-    def pointwise(self, layer: LayerDef, op: Op, params: Sequence[str] = ()) -> None:
+    def pointwise(self, layer: LayerDef, op: Op) -> None:
         """Add a layer that keeps the shape and does not depend on it, so that merged axes stay merged.
 
         If no layer reads the output, a layer that merges the axes is added first.
         """
         value = self.values[layer.inputs[0]]
         if self.is_merged(value) and not self.readers[layer.outputs[0]]:
-            self.finish(layer, op, params=params)
+            self.finish(layer, op)
             return
-        self._add(layer, layer.name, op, [value.variable], layer.outputs[:1], params)
+        self._add(layer, layer.name, op, [value.variable], layer.outputs[:1], [])
         self.values[layer.outputs[0]] = Value(layer.outputs[0], value.shape)
 
     def same(self, layer: LayerDef, shape: Sizes | None = None, bottom: int = 0) -> None:

@@ -9,20 +9,14 @@ from matnet.converters.graph.netdef import LayerDef
 from matnet.errors import ShapeError
 from matnet.shapes import Shape
 
-FILLERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "Deconvolution": ("convolution_param", ("weight_filler", "bias_filler")),
-}
-"""Caffe type -> its parameter message, and the filler of each blob."""
-
 
 def filler_values(layer: LayerDef, index: int, shape: Shape) -> np.ndarray:
-    """The values of blob `index` by a constant or bilinear filler.
+    """The values of blob `index` of a Deconvolution by a constant or bilinear filler.
 
-    Raises ShapeError for other fillers: the values of a random filler exist only in the file.
+    Raises ShapeError for other layers and fillers: the values of a random filler exist only in the file.
     """
-    message, names = FILLERS.get(layer.type, ("", ()))
-    if index < len(names):
-        filler: Message = layer.params.get(message).get(names[index])
+    if layer.type == "Deconvolution":
+        filler: Message = layer.params.get("convolution_param").get(("weight_filler", "bias_filler")[index])
         kind = filler.get("type")
         if kind == "bilinear" and len(shape) == 4:
             return bilinear(shape)

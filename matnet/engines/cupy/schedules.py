@@ -30,12 +30,10 @@ def why_layer_by_layer(net: Network) -> str | None:
     return None
 
 
-def schedule_lines(
-    net: Network, inputs: Mapping[str, Shape], outputs: Sequence[str] | None = None, precision: str = "fp32"
-) -> list[str]:
+def schedule_lines(net: Network, inputs: Mapping[str, Shape], precision: str = "fp32") -> list[str]:
     """The schedule for inputs of these shapes, a line per step; needs no GPU."""
-    net = network_to_run(net, outputs)
-    variables = wanted_variables(net, outputs).values()
+    net = network_to_run(net, None)
+    variables = wanted_variables(net, None).values()
     written = {name for layer in net.layers.values() for name in layer.outputs}
     wanted = [name for name in dict.fromkeys(variables) if name in written]
     planned = planned_for(net, wanted)

@@ -145,7 +145,7 @@ class _Writer:
     def _array(self, group: h5py.Group, name: str, array: np.ndarray, kind: str | None = None) -> h5py.Dataset:
         kind = kind or class_name(array.dtype)
         dataset = self._data(group, name, array) if array.size else self._empty(group, name, array.shape)
-        _set_text(dataset, "MATLAB_class", kind or "")
+        _set_class(dataset, kind or "")
         if kind in _INT_DECODE:
             _set_number(dataset, "MATLAB_int_decode", np.int32(_INT_DECODE[kind]))
         return dataset
@@ -178,14 +178,14 @@ class _Writer:
 
     def _struct_group(self, group: h5py.Group, name: str, fields: tuple[str, ...]) -> h5py.Group:
         struct = group.create_group(name)
-        _set_text(struct, "MATLAB_class", "struct")
+        _set_class(struct, "struct")
         _set_fields(struct, fields)
         return struct
 
     def _without_elements(self, group: h5py.Group, name: str, shape: Shape, fields: tuple[str, ...]) -> h5py.Dataset:
         """A struct array without elements or fields: its dimensions and field names."""
         dataset = self._empty(group, name, shape)
-        _set_text(dataset, "MATLAB_class", "struct")
+        _set_class(dataset, "struct")
         if fields:
             _set_fields(dataset, fields)
         return dataset
@@ -205,7 +205,7 @@ class _Writer:
             dataset = self._reference_data(group, name, value, value.shape)
         else:
             dataset = self._empty(group, name, value.shape)
-        _set_text(dataset, "MATLAB_class", "cell")
+        _set_class(dataset, "cell")
         return dataset
 
     def _reference_data(self, group: h5py.Group, name: str, items: list[Any], shape: Shape) -> h5py.Dataset:
@@ -219,14 +219,14 @@ class _Writer:
             self._references = self._file.create_group("#refs#")
             # MATLAB writes this placeholder for elements that were never set.
             unset = self._empty(self._references, "a", (0, 0))
-            _set_text(unset, "MATLAB_class", "canonical empty")
+            _set_class(unset, "canonical empty")
         self._count += 1
         return self.put(self._references, f"b{self._count:07d}", value).ref
 
     def _sparse(self, group: h5py.Group, name: str, value: Any) -> h5py.Group:
         columns = canonical(value)
         matrix = group.create_group(name)
-        _set_text(matrix, "MATLAB_class", class_name(columns.dtype) or "")
+        _set_class(matrix, class_name(columns.dtype) or "")
         _set_number(matrix, "MATLAB_sparse", np.uint64(columns.shape[0]))
         if columns.dtype == bool:
             _set_number(matrix, "MATLAB_int_decode", np.int32(_INT_DECODE["logical"]))
@@ -260,12 +260,12 @@ def _chunk(stored: np.ndarray) -> tuple[int, ...]:
     return tuple(reversed(sizes))
 
 
-def _set_text(item: Any, name: str, text: str) -> None:
-    """Write a string attribute of exactly the length of the text, as MATLAB does."""
+def _set_class(item: Any, text: str) -> None:
+    """Write the attribute MATLAB_class, of exactly the length of the text, as MATLAB does."""
     content = np.array(text.encode("ascii"))
     kind = h5t.C_S1.copy()
     kind.set_size(content.itemsize)
-    h5a.create(item.id, name.encode(), kind, h5s.create(h5s.SCALAR)).write(content, mtype=kind)
+    h5a.create(item.id, b"MATLAB_class", kind, h5s.create(h5s.SCALAR)).write(content, mtype=kind)
 
 
 def _set_number(item: Any, name: str, number: np.generic) -> None:

@@ -114,6 +114,6 @@ class LayerWriter:
         lengths = [-1 if length is None else length for length in axes]
         return self.node("Reshape", value, self.integers(lengths, "shape"), to=to)
 
-    def output_axes(self, which: int = 0) -> Axes:
-        """The known sizes of an output."""
-        return self.graph.axes[self.outputs[which]]
+    def output_axes(self) -> Axes:
+        """The known sizes of the first output."""
+        return self.graph.axes[self.outputs[0]]
