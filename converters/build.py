@@ -30,8 +30,8 @@ from matnet.errors import (
 )
 from matnet.names import free_name
 from matnet.network import Layer, Network, Source
+from matnet.ops import extensions
 from matnet.ops.base import REGISTRY, Unknown, Unreached
-from matnet.ops.extensions.constant import DummyData
 
 
 def build(
@@ -126,7 +126,7 @@ def _declare_inputs(
         builder.declare(variable, shape)
         if blob in constants and known(shape):
             n, c, h, w = padded(shape)
-            op = DummyData(size=numbers((h, w, c, n)), value=constants[blob])
+            op = extensions.DummyData(size=numbers((h, w, c, n)), value=constants[blob])
             net.add(Layer(_free_name(net, blob, builder), op, [], [variable]))
             net.source.notes.append(f"blob {blob!r} is filled with {constants[blob]:g} (DummyData)")
         elif known(shape):

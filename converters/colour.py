@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,7 @@ Order = tuple[int, ...]
 FLIPPED: Order = (2, 1, 0)
 
 
-@dataclass(frozen=True)
-class Direction:
+class Direction(NamedTuple):
     """The new order of an input, its old order, and the owner of the old order, for notes."""
 
     new: str
@@ -35,8 +35,7 @@ FROM_CAFFE = Direction("R, G, B", "B, G, R", "Caffe")
 TO_CAFFE = Direction("B, G, R", "R, G, B", "the network")
 
 
-@dataclass(frozen=True)
-class _Edit:
+class _Edit(NamedTuple):
     """A param to reorder: its layer, its position in the layer, and the axis."""
 
     layer: str

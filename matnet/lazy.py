@@ -1,11 +1,13 @@
-"""Lazy loading of a package's names, so that its import is fast."""
+"""Lazy loading of a package's names, and of what its modules register, so that its import is fast."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
+
+Registered = TypeVar("Registered")
 
 
 def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
@@ -31,3 +33,50 @@ def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], 
         return sorted({*vars(sys.modules[package]), *places})
 
     return load, names_of_package, sorted(places)
+
+
+class LazyTable(dict[str, Registered]):
+    """What modules register, by name. A module in `places` is imported when one of its names is looked up; listing the
+    names imports all of them.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        super().__init__()
+        self._places = dict(places)
+
+    def completed(self) -> LazyTable[Registered]:
+        """Import all modules; returns self."""
+        for module in dict.fromkeys(self._places.values()):
+            import_module(module)
+        return self
+
+    def __missing__(self, name: str) -> Registered:
+        if name in self._places:
+            import_module(self._places[name])
+        if dict.__contains__(self, name):
+            return dict.__getitem__(self, name)
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._places
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __iter__(self) -> Iterator[str]:
+        return super(LazyTable, self.completed()).__iter__()
+
+    def __len__(self) -> int:
+        return super(LazyTable, self.completed()).__len__()
+
+    def keys(self) -> Any:
+        return super(LazyTable, self.completed()).keys()
+
+    def values(self) -> Any:
+        return super(LazyTable, self.completed()).values()
+
+    def items(self) -> Any:
+        return super(LazyTable, self.completed()).items()

@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 from matnet.__main__ import VERBS
+from matnet.converters.lower.python_layers import MODULES as PYTHON_MODULES
+from matnet.converters.lower.python_layers import PYTHON
+from matnet.converters.lower.registry import LOWERINGS, MODULES
+from matnet.converters.lower.registry import places as lowered
 from matnet.ops import REGISTRY
 from matnet.ops.modules import DAGNN, SIMPLENN, places
 from tests.imports import HEAVY, LINKED, PACKAGE, imported_module, imports, is_command, modules
@@ -373,13 +377,16 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("mod
 
 
 def test_the_table_of_layer_types_is_what_the_modules_register() -> None:
-    """Each name once, and in the module that registers it; no module is left out."""
+    """Each name once, and in the module that registers it; no module is left out. The same for Caffe's types."""
     for table, known in ((DAGNN, REGISTRY.dagnn), (SIMPLENN, REGISTRY.simplenn)):
         names = [name for found in table.values() for name in found.split()]
         assert sorted(set(names)) == sorted(names)
         own = {name: op for name, op in known.items() if op.__module__.startswith("matnet.")}
         prefix = "dagnn." if table is DAGNN else ""
         assert {name: op.__module__ for name, op in own.items()} == places(table, prefix)
+    for lowerings, own_modules in ((LOWERINGS, MODULES), (PYTHON, PYTHON_MODULES)):
+        functions = {name: getattr(found, "function", found) for name, found in lowerings.items()}
+        assert {name: function.__module__ for name, function in functions.items()} == lowered(own_modules)
     registering = {
         module
         for module, tree in modules().items()

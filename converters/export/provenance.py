@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,7 @@ PLAIN = frozenset((
 """Caffe types that `to_caffe` restores from their stock layer alone."""
 
 
-@dataclass(frozen=True)
-class Original:
+class Original(NamedTuple):
     """The original Caffe layers, and the network's layers for them.
 
     messages: LayerParameters with the network's variables as bottoms and tops. blobs: for each message, its arrays in

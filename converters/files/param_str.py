@@ -5,20 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-import yaml
-
 from matnet.errors import NetworkError
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with Python tuples, which Caffe's Python layers use; executes nothing."""
-
-
-def _tuple(loader: Any, node: Any) -> Any:
-    return loader.construct_sequence(node)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 
 
 def param_values(text: str) -> dict[str, Any]:
@@ -29,14 +16,24 @@ def param_values(text: str) -> dict[str, Any]:
     """
     found = _literal(text)
     if found is None:
+        import yaml  # slow to load
+
+        class ParamLoader(yaml.SafeLoader):
+            """YAML with Python tuples, which Caffe's Python layers use; executes nothing."""
+
+        ParamLoader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
         try:
-            found = yaml.load(text, _Loader) or {}
+            found = yaml.load(text, ParamLoader) or {}
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = str(error).splitlines()[0]
             raise NetworkError(f"param_str {text!r:.80} is neither Python nor YAML: {reason}") from None
     if not isinstance(found, dict):
         raise NetworkError(f"param_str {text!r:.80} does not hold names with values")
     return found
+
+
+def _tuple(loader: Any, node: Any) -> Any:
+    return loader.construct_sequence(node)
 
 
 def _literal(text: str) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.graph.windows import Window, convolution_window, pooling_window
@@ -21,8 +21,7 @@ POINTWISE = frozenset((
 # fmt: on
 
 
-@dataclass(frozen=True)
-class AxisMap:
+class AxisMap(NamedTuple):
     """For one axis: output pixel `a * x + b` corresponds to input pixel `x` (0-based, exact fractions)."""
 
     a: Fraction = Fraction(1)

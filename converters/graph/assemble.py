@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from matnet.converters.files.message import Message
 from matnet.converters.graph.inputs import input_shapes, is_source
@@ -16,8 +16,7 @@ LEFT_OUT = "not part of the net in"
 """The beginning of the note on layers of other phases and stages."""
 
 
-@dataclass(frozen=True)
-class NetState:
+class NetState(NamedTuple):
     """The state that a layer's include and exclude rules are compared with."""
 
     phase: str = "TEST"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.names import free_name, with_unique_names
 
 
-@dataclass(frozen=True)
-class NamedGraph:
+class NamedGraph(NamedTuple):
     """The layers of a Caffe network with final names.
 
     layers: with unique names; `inputs` and `outputs` are variables that are written once. inputs: input blob ->

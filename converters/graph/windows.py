@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from matnet.converters.files.message import Message
 from matnet.converters.lower.sizes import SizeNeededError
@@ -13,8 +13,7 @@ from matnet.shapes import Pad, extent
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """Kernel, stride, pad and dilation of a Caffe layer, each (height, width).
 
     pad: at the top and left. after: at the bottom and right, if a fork gives it separately.

@@ -2,20 +2,6 @@
 
 from __future__ import annotations
 
-from matnet.converters.lower import (
-    activation,
-    combine,
-    conv,
-    detect,
-    norm,
-    pool,
-    proposals,
-    recurrent,
-    reduce,
-    shape,
-    upsample,
-    yolo,
-)
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import LOWERINGS, lowers
 

@@ -11,31 +11,35 @@ from matnet.converters.lower.builder import Builder, own_fields
 from matnet.converters.lower.python_layers import lowers_python
 from matnet.converters.lower.registry import lowers
 from matnet.errors import UnsupportedLayersError
+from matnet.ops import extensions
 from matnet.ops.activation import DropOut, ReLU, Sigmoid
-from matnet.ops.base import Op
 from matnet.ops.combine import Scale, Sum
-from matnet.ops.extensions import activation as extension
 
 ONE = np.ones((1, 1), np.float32)
-SAME: dict[str, tuple[type[Op], str]] = {
-    "BNLL": (extension.BNLL, ""),
-    "Clip": (extension.Clip, "clip_param"),
-    "ELU": (extension.ELU, "elu_param"),
-    "Exp": (extension.Exp, "exp_param"),
-    "HardSwish": (extension.HardSwish, ""),  # MobileNetV3 forks
-    "Log": (extension.Log, "log_param"),
-    "Mish": (extension.Mish, ""),  # YOLOv4 forks
-    "Sigmoid": (Sigmoid, ""),
-    "Threshold": (extension.Threshold, "threshold_param"),
+SAME = {
+    "BNLL": "",
+    "Clip": "clip_param",
+    "ELU": "elu_param",
+    "Exp": "exp_param",
+    "HardSwish": "",  # MobileNetV3 forks
+    "Log": "log_param",
+    "Mish": "",  # YOLOv4 forks
+    "Threshold": "threshold_param",
 }
-"""Caffe type -> the op with the same fields, and the parameter message that has them."""
+"""Caffe type with the name and fields of its op -> the parameter message that has the fields."""
 
 
 @lowers(*SAME)
 def same_fields(layer: LayerDef, net: Builder) -> None:
     """An op with Caffe's fields."""
-    kind, message = SAME[layer.type]
+    kind, message = getattr(extensions, layer.type), SAME[layer.type]
     net.pointwise(layer, kind(**own_fields(kind, layer.params.get(message))) if message else kind())
+
+
+@lowers("Sigmoid")
+def sigmoid(layer: LayerDef, net: Builder) -> None:
+    """Sigmoid."""
+    net.pointwise(layer, Sigmoid())
 
 
 @lowers("ReLU")
@@ -69,7 +73,7 @@ def prelu(layer: LayerDef, net: Builder) -> None:
 def tanh(layer: LayerDef, net: Builder) -> None:
     """An extension; with extensions `avoid`, 2 sigmoid(2x) - 1, which loses digits near 0."""
     if net.options.extensions == "allow":
-        net.pointwise(layer, extension.TanH())
+        net.pointwise(layer, extensions.TanH())
         return
     halved = net.step(layer, "sigmoid", Sigmoid(), [scaled(layer, net, "double", net.operand(layer.inputs[0]), 2.0)])
     net.finish(layer, *affine(layer, net, 2.0, -1.0, halved))
@@ -98,7 +102,7 @@ def power(layer: LayerDef, net: Builder) -> None:
             x = net.step(layer, "base", op, inputs, params)
         net.finish(layer, Scale(hasBias=False), [x, x])
     else:
-        net.pointwise(layer, extension.Power(power=exponent, scale=factor, shift=shift))
+        net.pointwise(layer, extensions.Power(power=exponent, scale=factor, shift=shift))
 
 
 @lowers("Swish")
@@ -115,7 +119,7 @@ def relu6(layer: LayerDef, net: Builder) -> None:
     """Clip from 0 to 6 (MobileNet forks)."""
     if layer.params.get("relu_param").get("negative_slope"):
         raise UnsupportedLayersError("has a negative_slope, which ReLU6 does not support")
-    net.pointwise(layer, extension.Clip(min=0.0, max=6.0))
+    net.pointwise(layer, extensions.Clip(min=0.0, max=6.0))
 
 
 @lowers("Dropout")

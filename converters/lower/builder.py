@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,8 +30,8 @@ from matnet.converters.lower.sizes import (
 from matnet.converters.options import ConversionOptions
 from matnet.errors import NetworkError, ShapeError, in_words
 from matnet.network import Layer, Network
+from matnet.ops import extensions
 from matnet.ops.base import Op, Unknown, Unreached
-from matnet.ops.extensions.reshape import CaffeFlatten
 from matnet.params import Param, owned
 from matnet.shapes import Shape
 
@@ -39,8 +39,7 @@ LARGEST_BLOB = 1 << 29
 """The most values of a parameter blob: 2 GiB of float32, the limit of a caffemodel."""
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A Caffe variable in the network: the variable that holds it, and Caffe's shape.
 
     The variable's four sizes are the shape padded with ones; or, for a blob with merged trailing axes (Flatten), the
@@ -262,7 +261,7 @@ class Builder:
         """
         value = self.values[variable]
         layer = next(layer for layer in self.graph.layers if variable in layer.outputs)
-        op = CaffeFlatten(axis=min(max(len(value.shape) - 1, 0), 3))
+        op = extensions.CaffeFlatten(axis=min(max(len(value.shape) - 1, 0), 3))
         if variable in self.sizes:
             made = self.step(layer, "merged", op, [value.variable])
         else:

@@ -15,9 +15,8 @@ from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import SizeNeededError, Sizes, known
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.layout import kchw_to_filters
+from matnet.ops import extensions
 from matnet.ops.convolution import Conv, ConvTranspose
-from matnet.ops.extensions.linear import InnerProduct
-from matnet.ops.extensions.reshape import Im2col
 from matnet.shapes import Pad
 
 LARGEST_SELECTION = 1 << 22
@@ -93,7 +92,7 @@ def _inner_product_along(layer: LayerDef, net: Builder, param: Message, axis: in
     outputs = _outputs(param)
     weight = _matrix(layer, net, param, outputs, prod(size or 0 for size in shape[axis:]))
     params = _params(layer, net, param, weight, weight.array, outputs)
-    net.finish(layer, InnerProduct(axis=axis, hasBias=len(params) > 1), params=params, rank=axis + 1)
+    net.finish(layer, extensions.InnerProduct(axis=axis, hasBias=len(params) > 1), params=params, rank=axis + 1)
 
 
 def _matrix(layer: LayerDef, net: Builder, param: Message, outputs: int, inputs: int) -> ParamBlob:
@@ -125,7 +124,7 @@ def im2col(layer: LayerDef, net: Builder) -> None:
     height, width = window.kernel
     if not selectable(channels * height * width, channels * height * width):
         pad = window.pads
-        op = Im2col(kernelSize=window.kernel, stride=window.stride, pad=pad, dilate=window.dilation)
+        op = extensions.Im2col(kernelSize=window.kernel, stride=window.stride, pad=pad, dilate=window.dilation)
         net.finish(layer, op)
         return
     picks = np.eye(channels * height * width, dtype=np.float32).reshape(-1, channels, height, width)

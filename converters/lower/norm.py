@@ -13,9 +13,8 @@ from matnet.converters.lower.sizes import Sizes
 from matnet.errors import NetworkError, UnsupportedLayersError
 from matnet.layout import nchw_to_hwcn
 from matnet.network import Layer
+from matnet.ops import extensions
 from matnet.ops.combine import Crop, Scale, Sum
-from matnet.ops.extensions.normalize import MVN, BatchStatNorm, Normalize
-from matnet.ops.extensions.reshape import CaffeReshape
 from matnet.ops.normalization import LRN, BatchNorm, SpatialNorm
 
 
@@ -73,10 +72,10 @@ def batch_norm(layer: LayerDef, net: Builder) -> None:
 def _normalise_batch(layer: LayerDef, net: Builder, epsilon: float, blobs: tuple[int, ...]) -> None:
     """Normalize by the statistics of the batch, then apply a scale and a bias if `blobs` has their indices."""
     if not blobs:
-        net.finish(layer, BatchStatNorm(epsilon=epsilon))
+        net.finish(layer, extensions.BatchStatNorm(epsilon=epsilon))
         return
     factor, offset = (net.weight(layer, index, (net.channels(layer),)) for index in blobs)
-    variable = net.step(layer, "normalised", BatchStatNorm(epsilon=epsilon), [net.operand(layer.inputs[0])])
+    variable = net.step(layer, "normalised", extensions.BatchStatNorm(epsilon=epsilon), [net.operand(layer.inputs[0])])
     _multiply(layer, net, 1, factor, offset, variable)
 
 
@@ -185,7 +184,7 @@ def _moved_to_axis(layer: LayerDef, net: Builder, axis: int, variable: str) -> s
     """A second bottom reshaped so that its first axis is at the input's axis `axis`."""
     if axis == 0 or all(size == 1 for size in net.shape(layer.inputs[1])):
         return variable
-    return net.step(layer, "factor", CaffeReshape(shape=(1,) * axis, axis=0, numAxes=0), [variable])
+    return net.step(layer, "factor", extensions.CaffeReshape(shape=(1,) * axis, axis=0, numAxes=0), [variable])
 
 
 def _multiply(
@@ -265,7 +264,7 @@ def _join(layer: LayerDef, net: Builder, factor: ParamBlob, offset: ParamBlob | 
 @lowers("MVN")
 def mvn(layer: LayerDef, net: Builder) -> None:
     """An extension."""
-    net.finish(layer, MVN(**own_fields(MVN, layer.params.get("mvn_param"))))
+    net.finish(layer, extensions.MVN(**own_fields(extensions.MVN, layer.params.get("mvn_param"))))
 
 
 @lowers("Normalize")
@@ -277,7 +276,7 @@ def normalize(layer: LayerDef, net: Builder) -> None:
     param = layer.params.get("norm_param")
     factor = net.weight(layer, 0, () if param.get("channel_shared") else (net.channels(layer),))
     values = factor.array.reshape(1, 1, -1)
-    op = Normalize(acrossSpatial=param.get("across_spatial"), eps=param.get("eps"))
+    op = extensions.Normalize(acrossSpatial=param.get("across_spatial"), eps=param.get("eps"))
     net.finish(layer, op, params=[net.param(layer, "scale", values, factor)])
 
 
@@ -320,4 +319,4 @@ def surface_norm(layer: LayerDef, net: Builder) -> None:
 
 def _normalise_length(layer: LayerDef, net: Builder, epsilon: float, across: bool = False, margin: float = 0.0) -> None:
     scale = net.param(layer, "scale", np.ones((1, 1), np.float32))
-    net.finish(layer, Normalize(acrossSpatial=across, eps=epsilon, margin=margin), params=[scale])
+    net.finish(layer, extensions.Normalize(acrossSpatial=across, eps=epsilon, margin=margin), params=[scale])

@@ -11,9 +11,9 @@ from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, text
 from matnet.errors import UnsupportedLayersError, in_words
+from matnet.ops import extensions
 from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv
-from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
 from matnet.ops.pooling import Pooling
 from matnet.ops.roi import CaffeROIPooling
 from matnet.shapes import Pad, caffe_pool_trailing_pad, caffe_pooled, windows
@@ -35,7 +35,7 @@ def pooling(layer: LayerDef, net: Builder) -> None:
     if param.get("global_pooling") and None in sizes[2:] and method != "stochastic":
         way = in_words("input_size=(height, width)", "--input-size HxW")
         net.note(layer, f"its input size is unknown; {way} makes it a stock layer")
-        net.finish(layer, GlobalPooling(method=method), [variable])
+        net.finish(layer, extensions.GlobalPooling(method=method), [variable])
         return
     window = pooling_window(param, (sizes[2], sizes[3]))
     if method == "stochastic" or len(layer.outputs) > 1 or _leaves_input(sizes, window, floor):
@@ -83,7 +83,7 @@ def _leaves_input(sizes: Sizes, window: Window, floor: bool) -> bool:
 
 def _as_caffe(layer: LayerDef, net: Builder, window: Window, method: str, floor: bool) -> None:
     """The extension with all of Caffe's rules; a second top holds the index of each maximum."""
-    op = CaffePooling(
+    op = extensions.CaffePooling(
         method=method,
         poolSize=window.kernel,
         stride=window.stride,
@@ -101,7 +101,7 @@ def spatial_pyramid(layer: LayerDef, net: Builder) -> None:
     height = param.get("pyramid_height")
     if param.get("pool") == "AVE_EXC_PAD":
         raise UnsupportedLayersError("pool AVE_EXC_PAD is not supported in SPP; expected MAX, AVE or STOCHASTIC")
-    op = SPP(pyramidHeight=height, method=METHODS[param.get("pool")])
+    op = extensions.SPP(pyramidHeight=height, method=METHODS[param.get("pool")])
     net.finish(layer, op, rank=4 if height == 1 else 2)
 
 

@@ -8,11 +8,17 @@ from typing import Any
 from matnet.converters.files.param_str import param_values
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
-from matnet.converters.lower.registry import lowers
+from matnet.converters.lower.registry import lowers, places
 from matnet.errors import UnsupportedLayersError
+from matnet.lazy import LazyTable
 
 Function = Callable[[LayerDef, Builder, dict[str, Any]], None]
-PYTHON: dict[str, Function] = {}
+MODULES = {
+    "activation": "spatial_dropout.SpatialDropoutLayer",
+    "proposals": "proposal_layer.ProposalLayer proposal_layer_cascade.ProposalLayer",
+    "yolo": "yolov2.darknet_reorg",
+}
+PYTHON: LazyTable[Function] = LazyTable(places(MODULES))
 """`module.Class` (without packages) -> the lowering function, which gets the values of param_str."""
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from matnet.converters.graph.netdef import LayerDef
 from matnet.errors import NetworkError
+from matnet.lazy import LazyTable
 
 if TYPE_CHECKING:
     from matnet.converters.lower.builder import Builder
@@ -17,8 +17,7 @@ Count = int | tuple[int, int | None]
 """An exact number, or a range (None: no upper limit)."""
 
 
-@dataclass(frozen=True)
-class Lowering:
+class Lowering(NamedTuple):
     """The lowering of one Caffe type."""
 
     function: Function
@@ -32,7 +31,35 @@ class Lowering:
         self.function(layer, net)
 
 
-LOWERINGS: dict[str, Lowering] = {}
+MODULES = {
+    "activation": (
+        "BNLL Clip ELU Exp HardSwish Log Mish Threshold Sigmoid ReLU PReLU TanH AbsVal Power Swish ReLU6 Dropout"
+    ),
+    "combine": "Eltwise Axpy Concat Crop MergeCrop",
+    "conv": "Convolution DepthwiseConvolution ConvolutionDepthwise Deconvolution InnerProduct Im2col",
+    "detect": "PriorBox DetectionOutput Interp MultiStageMeanfield DenseCRF Parameter",
+    "norm": "LRN BatchNorm BN Scale Bias MVN Normalize L2Normalization L2Normalize SimpleNormalize SurfaceNorm",
+    "pool": "Pooling SPP ROIPooling",
+    "proposals": "Proposal PSROIPooling ROIAlign BoxOutput BoxGroupOutput FrcnnOutput DecodeBBox",
+    "python_layers": "Python",
+    "recurrent": "Embed LSTM RNN Lstm CTCGreedyDecoder",
+    "reduce": "Softmax Reduction MultiSoftmax ArgMax",
+    "shape": (
+        "Flatten Reshape SharedStorage Permute Transpose Squeeze Reverse Flip Split Slice Tile ShuffleChannel "
+        "BatchReindex Filter"
+    ),
+    "upsample": "Upsample Unpooling",
+    "yolo": "Reorg Region YoloDetectionOutput Yolov3DetectionOutput",
+}
+"""Caffe types (V2 names) by module."""
+
+
+def places(names: Mapping[str, str]) -> dict[str, str]:
+    """Name -> module."""
+    return {name: f"matnet.converters.lower.{module}" for module, found in names.items() for name in found.split()}
+
+
+LOWERINGS: LazyTable[Lowering] = LazyTable(places(MODULES))
 """Caffe type (V2 name) -> its lowering."""
 
 
@@ -41,7 +68,7 @@ def lowers(*types: str, bottoms: Count = 1, tops: Count = 1) -> Callable[[Functi
 
     def enter(function: Function) -> Function:
         for name in types:
-            assert name not in LOWERINGS, f"Caffe type {name!r} is registered twice"
+            assert not dict.__contains__(LOWERINGS, name), f"Caffe type {name!r} is registered twice"
             LOWERINGS[name] = Lowering(function, bottoms, tops)
         return function
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
 from functools import wraps
-from importlib import import_module
 from keyword import iskeyword
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
+from matnet.lazy import LazyTable
 from matnet.ops.fields import converter
 from matnet.ops.modules import DAGNN, SIMPLENN, places
 from matnet.shapes import ReceptiveField, Shape
@@ -308,60 +308,13 @@ class Unreached(Unknown):
         raise ShapeError("the output size is unknown because of a layer of unknown type before it")
 
 
-class Names(dict[str, "type[Op]"]):
-    """Ops by name. The module of a built-in op (see `places`) is imported when its name is looked up; listing the
-    names imports all modules.
-    """
-
-    def __init__(self, places: Mapping[str, str]) -> None:
-        super().__init__()
-        self._places = dict(places)
-
-    def completed(self) -> Names:
-        """Import all modules; returns self."""
-        for module in dict.fromkeys(self._places.values()):
-            import_module(module)
-        return self
-
-    def __missing__(self, name: str) -> type[Op]:
-        if name in self._places:
-            import_module(self._places[name])
-        if dict.__contains__(self, name):
-            return dict.__getitem__(self, name)
-        raise KeyError(name)
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or name in self._places
-
-    def get(self, name: str, default: Any = None) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            return default
-
-    def __iter__(self) -> Iterator[str]:
-        return super(Names, self.completed()).__iter__()
-
-    def __len__(self) -> int:
-        return super(Names, self.completed()).__len__()
-
-    def keys(self) -> Any:
-        return super(Names, self.completed()).keys()
-
-    def values(self) -> Any:
-        return super(Names, self.completed()).values()
-
-    def items(self) -> Any:
-        return super(Names, self.completed()).items()
-
-
 class Registry:
     """Maps type names of each file format to ops; each name belongs to exactly one class."""
 
     def __init__(self) -> None:
-        self.dagnn = Names(places(DAGNN, "dagnn."))
-        self.simplenn = Names(places(SIMPLENN))
-        self.caffe = Names({})
+        self.dagnn: LazyTable[type[Op]] = LazyTable(places(DAGNN, "dagnn."))
+        self.simplenn: LazyTable[type[Op]] = LazyTable(places(SIMPLENN))
+        self.caffe: LazyTable[type[Op]] = LazyTable({})
 
     def add(self, op: type[Op], dagnn: str, simplenn: Sequence[str], caffe: Sequence[str]) -> None:
         """Add `op` under these names. Raises NetworkError, without adding any, if a name is taken."""
