@@ -15,6 +15,7 @@ import numpy as np
 
 from matnet.errors import DataError, NetworkError, ShapeError
 from matnet.figures import empty_figure, reduced, reduced_tiles, show, tiled
+from matnet.keywords import require, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,6 +80,8 @@ def feature_maps(
     Draws bars for a layer with one value per channel. options: fields of EngineOptions.
     """
     values = net.features(image, layer, preprocessing=preprocessing, **options)
+    if isinstance(values, dict):
+        raise NetworkError(f"{layer!r} is a pattern; give one layer, such as {next(iter(values))!r}")
     if values.ndim != 4:
         return _bars(layer, values.reshape(-1))
     maps = values[0]
@@ -154,7 +157,7 @@ def top5(net: Network, image: Any, top: int = 5, **options: Any) -> Figure:
     answers, measure = found.records()[0]["top"], found.measure
     drawn = empty_figure(9, 3.6)
     left, right = drawn.subplots(1, 2, width_ratios=(1, 1.4))
-    show(left, reduced(_pixels(image, options.get("preprocessing"))) / 255.0)
+    show(left, reduced(_pixels(image, options.get("preprocessing"), options.get("exif"))) / 255.0)
     values = [row[measure] for row in answers]
     right.barh(range(len(values)), values, color=BAR)
     right.set_yticks(range(len(values)), [fill(_short(row["class"]), 28) for row in answers], fontsize=8)
@@ -185,6 +188,9 @@ def segmentation(
     if found.shape != pixels.shape[:2]:
         raise ShapeError(f"labels have shape {found.shape}, the image {pixels.shape[:2]}; expected equal shapes")
     colours = np.asarray(voc_palette() if palette is None else palette)
+    if found.dtype.kind not in "iub" and not (found == np.rint(found)).all():
+        raise DataError(f"labels are {found.dtype} with fractions; expected the index of a class for each pixel")
+    found = found.astype(np.int64)
     if found.min() < 0 or found.max() >= len(colours):
         raise DataError(
             f"labels run from {found.min()} to {found.max()}; the palette has colours 0 to {len(colours) - 1}"
@@ -222,6 +228,7 @@ def occlusion(
     """
     from matnet.evaluation.scores import score_variable
 
+    require({"size": size, "stride": stride}, dict.fromkeys(("size", "stride"), whole().or_none()))
     prepared = replace(preprocessing or net.preprocessing, crops=1)
     variable = score_variable(net)
     options = {"backend": "auto", **options}
@@ -233,16 +240,16 @@ def occlusion(
     def scores(batch: np.ndarray) -> np.ndarray:
         return net.forward(batch, [variable], **options)[variable].reshape(len(batch), -1)
 
-    whole = scores(x)[0]
-    chosen = int(whole.argmax()) if index is None else index
+    uncovered = scores(x)[0]
+    chosen = int(uncovered.argmax()) if index is None else _class_index(index, uncovered.size)
     tops, lefts = (range(0, max(1, extent - side + step), step) for extent in shape)
     drop = np.zeros((len(tops), len(lefts)))
     for row, top in enumerate(tops):
         covered = np.repeat(x, len(lefts), axis=0)
         for column, left in enumerate(lefts):
             covered[column, :, top : top + side, left : left + side] = 0
-        drop[row] = whole[chosen] - scores(covered)[:, chosen]
-    return _occlusion_figure(net, image, prepared, drop, chosen, float(whole[chosen]), side, shape)
+        drop[row] = uncovered[chosen] - scores(covered)[:, chosen]
+    return _occlusion_figure(net, image, prepared, drop, chosen, float(uncovered[chosen]), side, shape)
 
 
 def _occlusion_figure(
@@ -339,7 +346,7 @@ def _ascended(
     for step in range(steps):
         values = module(x)
         values = values[target] if isinstance(values, dict) else values[0] if isinstance(values, tuple) else values
-        score = values.square().mean() if index is None else values.reshape(1, -1)[0, index]
+        score = values.square().mean() if index is None else values.ravel()[_class_index(index, values.numel())]
         (gradient,) = torch.autograd.grad(score, x)
         with torch.no_grad():
             x += rate * unit * gradient / (gradient.abs().mean() + 1e-12)
@@ -358,15 +365,20 @@ def _ascended(
     return np.asarray(np.clip(found, 0, 1))
 
 
-def _pixels(image: Any, prepared: Preprocessing | None) -> np.ndarray:
-    """Pixels H x W x 3, 0..255."""
+def _pixels(image: Any, prepared: Preprocessing | None, exif: bool | None = None) -> np.ndarray:
+    """Pixels H x W x 3, 0..255. exif: as in Preprocessing; None: that of `prepared`."""
     if isinstance(image, np.ndarray):
         return np.repeat(np.atleast_3d(image), 3 if np.atleast_3d(image).shape[2] == 1 else 1, axis=2)
     from matnet.images.decode import MAX_PIXELS, decode_uint8
 
-    return decode_uint8(
-        image, 3, prepared.max_pixels if prepared else MAX_PIXELS, bool(prepared is not None and prepared.exif)
-    )
+    turned = bool(prepared and prepared.exif) if exif is None else exif
+    return decode_uint8(image, 3, prepared.max_pixels if prepared else MAX_PIXELS, turned)
+
+
+def _class_index(index: int, count: int) -> int:
+    if not 0 <= index < count:
+        raise DataError(f"index is {index}; expected the index of a class, 0 to {count - 1}")
+    return index
 
 
 def _single(picture: np.ndarray, title: str) -> Figure:

@@ -144,6 +144,10 @@ def test_a_segmentation_names_its_classes_by_size() -> None:
         plots.segmentation(image, labels.T)
     with pytest.raises(DataError, match="300"):
         plots.segmentation(image, labels + 298)
+    with pytest.raises(DataError, match="fractions"):
+        plots.segmentation(image, labels + 0.5)
+    again = shown(plots.segmentation(image, labels.astype(np.float32)))
+    np.testing.assert_array_equal(again, shown(plots.segmentation(image, labels)))
 
 
 @pytest.mark.process
@@ -155,6 +159,19 @@ def test_occlusion_finds_what_a_class_hangs_on(tmp_path: Path) -> None:
     net = colours(softmax=False)
     figure = plots.occlusion(net, tmp_path / "a.png", index=0, size=1, stride=1)
     np.testing.assert_allclose(figure.axes[1].images[1].get_array(), [[0, 0], [0, 0.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "fact"), [({"index": 10}, "0 to 9"), ({"index": -1}, "0 to 9"), ({"stride": -1}, "stride")]
+)
+def test_classes_and_squares_that_do_not_exist_are_refused(given: dict[str, int], fact: str, digits: Network) -> None:
+    with pytest.raises(DataError, match=fact):
+        plots.occlusion(digits, SEVEN, **given)  # type: ignore[arg-type]
+
+
+def test_a_pattern_is_no_single_layer(digits: Network) -> None:
+    with pytest.raises(NetworkError, match="such as 'conv1'"):
+        plots.feature_maps(digits, SEVEN, "conv*")
 
 
 def test_a_roc_curve_states_its_errors() -> None:
