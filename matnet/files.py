@@ -149,12 +149,21 @@ def _problem(target: Path) -> str:
     if not real.parent.is_dir():
         return f"the folder {folder} does not exist; create it first"
     with suppress(FileNotFoundError):
-        writable = real.stat().st_mode & 0o222 if os.name == "posix" else True
+        found = real.stat()
+        if found.st_nlink > 1 and _is_mapped(found):
+            return "has several names (hard links), and a loaded network is mapped from it; write to another file"
+        writable = found.st_mode & 0o222 if os.name == "posix" else True
         if not (writable and os.access(real, os.W_OK)):
             return "is read-only; make it writable, or use another name"
     if not (is_special(target) or os.access(real.parent, os.W_OK | os.X_OK)):
         return f"the folder {folder} is read-only; make it writable, or write to another folder"
     return ""
+
+
+def _is_mapped(found: os.stat_result) -> bool:
+    from matnet.mapped import is_mapped  # loads numpy
+
+    return is_mapped(found)
 
 
 def check_folder(folder: PathLike) -> None:

@@ -21,12 +21,13 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
     """
     try:
         with open(path, "rb") as file:
-            held = _mapping(file.fileno(), os.fstat(file.fileno()).st_size)
+            found = os.fstat(file.fileno())
+            held = _mapping(file.fileno(), found.st_size)
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{path}: cannot be read: {error}") from error
     view = memoryview(held).cast("B").toreadonly()
     start = np.frombuffer(view, np.uint8).ctypes.data
-    _mapped[start] = start + len(view)
+    _mapped[start] = start + len(view), (found.st_dev, found.st_ino)
     weakref.finalize(held, _mapped.pop, start, None).atexit = False
     return view
 
@@ -34,14 +35,20 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
 def in_memory(array: np.ndarray) -> np.ndarray:
     """A read-only copy if the array lies in a mapped file, otherwise the array itself."""
     first = array.ctypes.data
-    if not any(start <= first < end for start, end in tuple(_mapped.items())):
+    if not any(start <= first < end for start, (end, _) in tuple(_mapped.items())):
         return array
     copy = np.array(array, order="K", copy=True, subok=False)
     copy.flags.writeable = False
     return copy
 
 
-_mapped: dict[int, int] = {}  # start address of a mapped file -> end address (exclusive)
+def is_mapped(found: os.stat_result) -> bool:
+    """Whether this process maps the file, under any of its names."""
+    return (found.st_dev, found.st_ino) in [file for _, file in tuple(_mapped.values())]
+
+
+_mapped: dict[int, tuple[int, tuple[int, int]]] = {}
+"""Start address of a mapped file -> its end address (exclusive); its device and number."""
 
 
 def _mapping(descriptor: int, size: int) -> Any:

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": {"errors", "files"},
     "kinds": set(),
     "finite": {"errors"},
-    "files": {"errors", "kinds"},
+    "files": {"errors", "kinds", "mapped"},
     "foreign": {"errors", "kinds"},
     "mapped": {"errors"},
     "layer_files": {"errors"},

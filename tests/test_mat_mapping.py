@@ -92,3 +92,26 @@ assert not _mapped
 """,
         file,
     )
+
+
+def test_a_mapped_file_of_several_names_is_not_written_in_place(file: Path) -> None:
+    """New content is copied into a file that has other names, and would change the params of the network."""
+    run(
+        """
+net = matnet.load(path)
+os.link(path, path + ".hard")
+try:
+    matnet.save(net, path + ".hard", version="7.3")
+except matnet.MatnetError as error:
+    assert ".hard: has several names" in str(error)
+else:
+    raise AssertionError("written over what is mapped")
+check(net(x))
+matnet.save(matnet.load(path, mmap=False), path + ".new")
+del net
+matnet.save(matnet.load(path, mmap=False), path)
+assert os.path.samefile(path, path + ".hard")
+check(matnet.load(path)(x))
+""",
+        file,
+    )
