@@ -66,7 +66,8 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     except DataError:
         raise
     except Exception as error:  # NumPy and zipfile raise many types for damaged or encrypted files
-        raise DataError(f"{target}: is not a readable .npz file ({error}); write it with numpy.savez") from None
+        why = str(error).partition("\n")[0].partition(". ")[0][:200]  # without its quotes and advice
+        raise DataError(f"{target}: is not a readable .npz file ({why}); write it with numpy.savez") from None
 
 
 def _inside(file: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
@@ -122,7 +123,7 @@ def input_arrays(
         if value.dtype.kind not in "fiubc":
             raise DataError(f"{source}: the array for input {name!r} has type {value.dtype}; expected numbers")
     if inputs and not found:
-        held = ", ".join(arrays) or "nothing"
+        held = _some(list(arrays)) or "nothing"
         wanted = ", ".join(f"in__{encoded(names[-1])}" for names in inputs.values())
         raise DataError(f"{source}: holds {held}; expected {wanted}")
     return found
@@ -177,11 +178,16 @@ def refuse_to_replace(path: str | os.PathLike[str], ours: Callable[[list[str]], 
     names = held_names(target)
     if names and ours(names):
         return
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    held = f"holds {', '.join(names[:SHOWN])}{more}" if names else "cannot be read"
+    held = f"holds {_some(names)}" if names else "cannot be read"
     raise FileFormatError(
         f"{target}: exists and was not written by this command; use another name or remove it first (it {held})"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(name[:80] for name in names[:SHOWN])}{more}"
 
 
 def refuse_to_replace_other_arrays(path: str | os.PathLike[str]) -> None:

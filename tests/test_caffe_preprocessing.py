@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import matnet
+from matnet.converters.caffemodel import read_mean
 from matnet.converters.means import corner_to_corner
 from matnet.converters.preprocessing import read_labels
 from matnet.errors import DataError, FileFormatError, NetworkError
@@ -143,6 +145,20 @@ def test_a_mean_image_is_cut_at_its_centre(suffix: str, tmp_path: Path) -> None:
     net = network_with(tmp_path, color_format="bgr", mean=mean_file(tmp_path, suffix))
     average = net.meta["normalization"]["averageImage"]
     np.testing.assert_array_equal(average, MEAN[::-1, 2:7, 2:9].transpose(1, 2, 0))
+
+
+def test_a_mean_file_that_is_not_what_its_header_says_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "mean.npy"
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (3, 9, 11)})
+        file.truncate(2**28)  # takes no place on the disk
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match=r"mean\.npy: .*\(3, 9, 11\)"):
+            read_mean(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_mean_file_of_a_network_that_takes_rgb_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from matnet.converters.files.blobs import read_blob
 from matnet.converters.files.wire import open_wire
 from matnet.errors import FileFormatError, ShapeError
 from matnet.files import existing_file
+from matnet.mapped import map_file
 
 
 def read_mean(path: str | os.PathLike[str], load_mat: Callable[[str], Mapping[str, Any]] | None = None) -> np.ndarray:
@@ -49,15 +50,18 @@ def _from_binaryproto(file: Path) -> np.ndarray:
 _NPY_HEADER = re.compile(r"\{'descr': '([<>|=]?(?:f[248]|[iu][1248]))', 'fortran_order': (True|False), "
                          r"'shape': \(([0-9L, ]{0,60})\), \}\s*", re.ASCII)
 
+_LONGEST_HEADER = 4096
+
 
 def _from_npy(file: Path) -> np.ndarray:
     """The array of a .npy file; own parser, because numpy evaluates the header as Python and fails in many ways."""
-    data = file.read_bytes()
-    header_at = {b"\x01": 10, b"\x02": 12, b"\x03": 12}.get(data[6:7])
-    if not data.startswith(b"\x93NUMPY") or header_at is None:
+    data = map_file(file)
+    start = bytes(data[:_LONGEST_HEADER])
+    header_at = {b"\x01": 10, b"\x02": 12, b"\x03": 12}.get(start[6:7])
+    if not start.startswith(b"\x93NUMPY") or header_at is None:
         raise FileFormatError(f"{file}: expected a NumPy array (.npy), but it does not have its signature")
-    begin = header_at + int.from_bytes(data[8:header_at], "little")
-    header = data[header_at:begin].decode("latin-1")
+    begin = header_at + int.from_bytes(start[8:header_at], "little")
+    header = start[header_at:begin].decode("latin-1")
     match = _NPY_HEADER.fullmatch(header)
     if not match:
         raise FileFormatError(f"{file}: the NumPy header {header[:80]!r} does not describe an array of numbers")
@@ -65,7 +69,7 @@ def _from_npy(file: Path) -> np.ndarray:
     if prod(shape) * dtype.itemsize != len(data) - begin:
         raise FileFormatError(f"{file}: a NumPy array of shape {shape} and type {dtype} does not fit the "
                               f"{len(data) - begin} bytes after its header")
-    array = np.frombuffer(data, dtype, offset=begin).reshape(shape, order="F" if match[2] == "True" else "C")
+    array = np.array(np.frombuffer(data, dtype, offset=begin)).reshape(shape, order="F" if match[2] == "True" else "C")
     return _channels_first(file, array.reshape(-1, 1, 1) if array.ndim == 1 else array)
 
 
