@@ -21,12 +21,12 @@ RESTORED = "_in_caffe_order"
 def resolved(net: Network, names: Iterable[str]) -> list[str]:
     """Resolve names to variables: each is a variable, a layer (its first output), or an alias.
 
-    Raises NetworkError, with the nearest names, for an unknown name.
+    A text is one name. Raises NetworkError, with the nearest names, for an unknown name.
     """
     variables = net.variables
     known = set(variables)
     found = []
-    for name in names:
+    for name in [names] if isinstance(names, str) else names:
         if name in known:
             found.append(name)
         elif net.aliases.get(name) in known:
@@ -46,7 +46,7 @@ def with_blobs(net: Network, names: Iterable[str] | None) -> Network:
     """
     merged = {
         name: net.aliases[name]
-        for name in names or ()
+        for name in ([names] if isinstance(names, str) else names or ())
         if name in net.aliases and 0 < net.blob_ranks.get(name, 4) < net.blob_ranks.get(net.aliases[name], 4)
     }
     if not merged:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -366,6 +367,13 @@ def test_preprocessing_says_the_chain_in_words(digits: Network) -> None:
 
 
 @pytest.mark.process
+def test_one_name_of_an_output_is_no_list_of_letters(digits: Network, tmp_path: Path) -> None:
+    for outputs in ("ip1", ["ip1"]):
+        digits.to_onnx(tmp_path / "a.onnx", outputs=outputs)
+        session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+        assert [output.shape[1:] for output in session.get_outputs()] == [[64, 1, 1]]
+
+
 def test_summary_drawing_and_files(digits: Network, tmp_path: Path) -> None:
     assert "conv1" in digits.summary()
     drawing = digits.draw()
