@@ -204,6 +204,9 @@ def test_an_enum_number_that_no_schema_has_is_refused(tmp_path: Path, lenient: b
     pool = part(100, part(1, "p"), part(2, "Pooling"), part(3, "x"), part(4, "y"), part(121, number(1, 9)))
     with pytest.raises(FileFormatError, match=r"layer 'p' \(Pooling\): `pool` .* 9"):
         net_from_caffemodel(write(tmp_path, pool), lenient)
+    oldest = part(2, part(1, part(1, "p"), part(2, "pool"), number(11, 9)), part(2, "x"), part(3, "y"))  # V0
+    with pytest.raises(FileFormatError, match=r"layer 'p' \(pool\): `pool` .* 9"):
+        net_from_caffemodel(write(tmp_path, oldest), lenient)
 
 
 def test_an_unknown_field_of_a_computing_layer_is_refused_or_noted(tmp_path: Path) -> None:

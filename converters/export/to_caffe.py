@@ -181,9 +181,8 @@ def _require_names_of_types(net: Network, messages: Sequence[Message]) -> None:
 
 def _refuse(net: Network, layers: Sequence[str]) -> None:
     if layers:
-        raise UnsupportedLayersError(
-            listing(f"{net.source}: {len(layers)} layers cannot be exported to Caffe:", layers)
-        )
+        count = "1 layer" if len(layers) == 1 else f"{len(layers)} layers"
+        raise UnsupportedLayersError(listing(f"{net.source}: {count} cannot be exported to Caffe:", layers))
 
 
 def _require_matrices_to_fit(

@@ -65,8 +65,9 @@ def _decode_into(wire: WireReader, message: Message, start: int, end: int, probl
         own = problems[first:]
         if dialects.only_trains(message) or not _is_known(message):
             own = [problem for problem in own if problem.weight is Severity.NEUTRAL]
+        named = message.get("layer") if message.has("layer") else message  # V0: the layer inside the connection
         problems[first:] = [
-            problem._replace(text=f"layer {message.get('name')!r} ({message.get('type')}): {problem.text}")
+            problem._replace(text=f"layer {named.get('name')!r} ({named.get('type')}): {problem.text}")
             for problem in own
         ]
 
