@@ -117,12 +117,13 @@ OF_MAT = {"name": keywords.instance(str, "text").or_none(), "mmap": keywords.FLA
 
 def _without_caffe_options(file: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The keywords of `load_network`. Raises FileFormatError for others, and for values of another type."""
-    from matnet.converters.options import CHOICES, KINDS
-
     unknown = [name for name in options if name not in OF_MAT]
-    if unknown and unknown[0] in {*KINDS, *CHOICES}:
-        option = in_words(unknown[0], OF_CAFFE.get(unknown[0], unknown[0]))
-        raise FileFormatError(f"{file}: {option} is only for Caffe definitions; omit it for a .mat file")
+    if unknown:
+        from matnet.converters.options import CHOICES, KINDS
+
+        if unknown[0] in {*KINDS, *CHOICES}:
+            option = in_words(unknown[0], OF_CAFFE.get(unknown[0], unknown[0]))
+            raise FileFormatError(f"{file}: {option} is only for Caffe definitions; omit it for a .mat file")
     wrong = keywords.unknown(unknown, OF_MAT) + keywords.faults(options, OF_MAT)
     if wrong:
         raise FileFormatError(f"{file}: {'; '.join(wrong)}")
