@@ -21,12 +21,13 @@ from matnet.files import check_outputs
 from matnet.kinds import JSON
 from matnet.tables import Table
 
-COMMAND = (
-    "import contextlib, os; from matnet.{verb} import main\n"
-    "with open(os.devnull, 'w') as none, contextlib.redirect_stdout(none): main([{model!r}])\n"
+COMMAND = (  # what the console script `matnet` does
+    "import contextlib, os, sys; from matnet.__main__ import script\n"
+    "sys.argv = ['matnet', {verb!r}, {model!r}]\n"
+    "with open(os.devnull, 'w') as none, contextlib.redirect_stdout(none): assert script() == 0\n"
 )
 STATEMENTS = {"numpy": "import numpy", "matnet": "import matnet"}
-VERBS = ("show", "convert")  # whole commands on a small .mat file
+VERBS = ("show", "convert")  # complete commands on a small .mat file
 TARGET = 50.0  # maximum milliseconds more than numpy's import
 PROBE = "import time; start = time.process_time()\n{statement}\nprint(time.process_time() - start)"
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import matnet
 from matnet.errors import FileFormatError, in_words
-from matnet.kinds import CAFFEMODEL, EMPTY, MAT, ONNX, PROTOTXT, SUFFIXES, TEXT, TEXTS, kind_of
+from matnet.kinds import CAFFEMODEL, EMPTY, JSON, MAT, ONNX, PROTOTXT, SUFFIXES, TEXT, TEXTS, kind_of
 
 HOME = "MATNET_HOME"
 PathLike = str | os.PathLike[str]
@@ -66,8 +66,9 @@ def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable
 
     outputs: each path with its kind, one of `matnet.kinds`; None for an output that was not requested. read: every
     input file of the command; names without a file (such as model names) are ignored, and `P,W` means two files.
-    Raises FileFormatError if an output is also an input (also through links), is given twice, has the suffix of another
-    kind, exists with another kind, is a folder or read-only, or if its folder does not exist or is read-only.
+    Raises FileFormatError if an output is also an input (also through links), is given twice, is JSON data in an input
+    folder, has the suffix of another kind, exists with another kind, is a folder or read-only, or if its folder does
+    not exist or is read-only.
     """
     sources: dict[object, Path] = {}
     for part in (part for path in read if path is not None for part in _parts(os.fspath(path))):
@@ -87,7 +88,24 @@ def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable
         if identity in earlier:
             raise FileFormatError(f"{target}: is given for two outputs; give each its own file")
         _check_kind(target, kind)
+        if kind == JSON:
+            _refuse_data(target, sources.values())
         earlier.add(identity)
+
+
+def _refuse_data(target: Path, sources: Iterable[Path]) -> None:
+    """Raise FileFormatError for JSON in an input folder, such as annotations, that matnet did not write."""
+    folder = next(
+        (source for source in sources if source.is_dir() and source.resolve() in target.resolve().parents), None
+    )
+    if folder is None or not target.is_file():
+        return
+    with target.open("rb") as file:
+        ours = re.match(rb'\s*(\{\s*"(model|matnet)"|$)', file.read(256))
+    if not ours:
+        raise FileFormatError(
+            f"{target}: lies in the input {folder} and is no result of matnet; give another output file"
+        )
 
 
 def _parts(path: str) -> list[Path]:
@@ -115,6 +133,12 @@ def _check_kind(target: Path, kind: str) -> None:
             f"{target}: the suffix is that of {promised}, but the output is {kind}; give another name{option}"
         )
     _check_target(target)
+    refuse_other_kind(target, kind)
+
+
+def refuse_other_kind(path: PathLike, kind: str) -> None:
+    """Raise FileFormatError if a regular file exists at the path with another kind than `kind`."""
+    target = Path(path)
     if target.is_file():
         try:
             found = kind_of(target)

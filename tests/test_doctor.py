@@ -206,6 +206,10 @@ def with_a_batch_norm_that_was_never_trained(net: Network) -> None:
     net.add(Layer("prob", last.op, ["normalized"], last.outputs))
 
 
+def with_a_mean_of_nan(net: Network) -> None:
+    net.meta["normalization"]["averageImage"] = np.full((1, 1), np.nan)
+
+
 def with_other_classes(net: Network) -> None:
     """As files of others may hold; `net.classes` itself refuses them."""
     net.meta["classes"] = {"name": Cell([f"class {k}" for k in range(7)])}
@@ -229,6 +233,7 @@ def with_another_size(net: Network) -> None:
         (with_nan, ["file", "conv2f", "1 of 4,608"]),
         (with_equal_filters, ["file", "conv2f", "0.5"]),
         (with_a_batch_norm_that_was_never_trained, ["file", "'bn'", "0.00316"]),
+        (with_a_mean_of_nan, ["meta", "averageImage", "NaN"]),
         (with_other_classes, ["meta", "7 class names", "10 outputs"]),
         (with_two_sizes, ["meta", "24x24", "8x8", "contradict"]),
         (with_another_size, ["meta", "24x24", "fully connected", "8x8"]),

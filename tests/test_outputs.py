@@ -183,6 +183,7 @@ REFUSED: dict[str, tuple[Callable[[list[str]], int], str, str]] = {
     "--to-caffe over its source in a folder": (convert.main, "pair --to-caffe pair/net", "pair/net.prototxt"),
     "--to-torch over its labels": (convert.main, "net.mat --labels package/labels.txt --to-torch package", "labels"),
     "the classes of eval": (evaluate.main, "net.mat --data . --classes classes.json --json classes.json", "classes"),
+    "the data of eval": (evaluate.main, "net.mat --data . --json classes.json", "classes.json"),
     "doctor over data": (doctor.main, "net.mat . --write experiment.mat --input-size 9x9", "experiment.mat"),
     "reproduce over its pairs": (
         reproduce.main, "--models vgg-face --lfw . --pairs words.txt --csv words.txt", "words.txt"
@@ -211,6 +212,17 @@ def test_eval_over_its_list_of_images(files: Path, capsys: pytest.CaptureFixture
     line = ["--model", "net.mat", "--data", "words.txt", "--json", "words.txt"]
     assert run_command(main, line) == 2
     assert "words.txt" in capsys.readouterr().err
+    assert contents(files) == before
+
+
+def test_python_replaces_no_file_of_another_kind(files: Path) -> None:
+    before = contents(files)
+    net = matnet.load("net.mat")
+    for name in ("net.caffemodel", "net.prototxt", "in.npz", "photo.png"):
+        with pytest.raises(FileFormatError, match=re.escape(name)):
+            net.save(name)
+    with pytest.raises(FileFormatError, match=r"soft\.mat"):
+        net.to_onnx("soft.mat")
     assert contents(files) == before
 
 

@@ -115,7 +115,8 @@ class ImageList(DataSet):
         paths = tuple(base / name for name, _ in entries)
         written = [label for _, label in entries]
         names = _wordnet_ids(file, written)
-        labels = np.array([names.index(label) if names else int(label) for label in written], dtype=np.int64)
+        place = {name: index for index, name in enumerate(names or ())}
+        labels = np.array([place[label] if names else int(label) for label in written], dtype=np.int64)
         _refuse_negative(file, paths, labels)
         notes = checked_images(file, base, paths, written, "labels")
         return cls(paths, labels, names, base, file.stem, digest(base, paths, written), notes)

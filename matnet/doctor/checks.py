@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from matnet.doctor.file_checks import edition, file_findings, weight_findings
-from matnet.doctor.findings import Finding, note
+from matnet.doctor.findings import Finding, note, problem
 from matnet.doctor.graph_checks import graph_findings
 from matnet.doctor.meta_checks import meta_findings
 from matnet.errors import DataError, MatnetError
 from matnet.images import Preprocessing
+from matnet.meta.values import normalization
 from matnet.network import Network
 
 
@@ -37,7 +38,8 @@ def check_network(
         try:
             preprocessing = Preprocessing.of(net)
         except DataError as error:
-            unusable.append(note("meta", str(error).removeprefix(f"{net.source}: ")))
+            finding = problem if normalization(net.meta) else note
+            unusable.append(finding("meta", str(error).removeprefix(f"{net.source}: ")))
     found += [*unusable, *graph_findings(net, preprocessing.image_size if preprocessing is not None else None)]
     try:
         scores = score_variable(net, variable)

@@ -12,11 +12,13 @@ import numpy as np
 
 from matnet import meta
 from matnet.errors import FileFormatError, NetworkError
+from matnet.files import refuse_other_kind
 from matnet.formats.dagnn import constant_operands, read_dagnn, write_dagnn
 from matnet.formats.find import find_network, other_variables
 from matnet.formats.mat.values import Cell, StructArray
 from matnet.formats.names import recall
 from matnet.formats.simplenn import read_simplenn, simplenn_obstacles, write_simplenn
+from matnet.kinds import MAT
 from matnet.mapped import in_memory
 from matnet.network import Network, Source
 
@@ -96,8 +98,8 @@ def save_network(
 
     format: "simplenn", "dagnn", or "auto": the format of the source file, else SimpleNN for chains that it can express,
     else DagNN. version: "5" (can be mapped, at most 2 GiB per variable) or "7.3" (HDF5). The file is written
-    atomically, and replaces an existing file. Raises NetworkError if the format cannot express the network,
-    FileFormatError if the MAT version cannot hold it.
+    atomically, and replaces an existing MAT file. Raises NetworkError if the format cannot express the network,
+    FileFormatError if the MAT version cannot hold it, or another kind of file exists at the path.
     """
     from matnet.formats.mat import write_mat
     from matnet.formats.needs import without_weights
@@ -108,6 +110,7 @@ def save_network(
         raise FileFormatError(f"unknown format {format!r}; expected {', '.join(FORMATS)}")
     if version not in ("5", "7.3"):
         raise FileFormatError(f"unknown MAT version {version!r}; expected '5' or '7.3'")
+    refuse_other_kind(path, MAT)
     chosen = format_of(net) if format == "auto" else format
     net = _of_one_class(net)
     variables = write_simplenn(net) if chosen == "simplenn" else write_dagnn(net)

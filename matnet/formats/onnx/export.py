@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, in_words, listing
-from matnet.files import atomic_path, atomic_write
+from matnet.files import atomic_path, atomic_write, refuse_other_kind
 from matnet.formats.onnx.graph import ExportOptions, Graph, LayerWriter, NeedsFixedSize, NotExpressible
 from matnet.formats.onnx.metadata import metadata
 from matnet.formats.onnx.model import Axis, OnnxModel
 from matnet.formats.onnx.registry import exporter_of
 from matnet.formats.onnx.sizes import Axes, DynamicAxes, variable_axes
 from matnet.formats.onnx.winograd import winograd_way
+from matnet.kinds import ONNX
 from matnet.layout import pad_to_4d
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes
 from matnet.meta.inputs import InputFacts
@@ -46,8 +47,10 @@ def save_onnx(
     """Write `net` as an ONNX file (opset 17); returns the files written.
 
     Arguments and errors are those of `to_onnx_model`. Weights above `largest` bytes (default: the 2 GiB limit of ONNX
-    files) are written to a second file, `path` + `.data`.
+    files) are written to a second file, `path` + `.data`. Raises FileFormatError if another kind of file
+    exists at the path.
     """
+    refuse_other_kind(path, ONNX)
     transposition_notes(net)
     return write_onnx(to_onnx_model(net, outputs, batch, size, partial=partial), path, largest)
 
