@@ -71,12 +71,25 @@ def test_what_lies_behind_the_last_inference_layer_goes(end: str, tmp_path: Path
     assert not [note for note in net.source.notes if "became" in note]
 
 
-def test_a_layer_of_filters_behind_a_label_is_not_lost(tmp_path: Path) -> None:
-    """An unknown layer that samples boxes by labels: all layers behind it are the detector's head."""
+@pytest.mark.parametrize("head", [
+    'type: "InnerProduct" inner_product_param { num_output: 2 }',
+    'type: "Pooling" pooling_param { global_pooling: true }',
+])  # fmt: skip
+def test_a_layer_of_filters_or_maps_behind_a_label_is_not_lost(head: str, tmp_path: Path) -> None:
+    """An unknown layer that samples boxes, or mixes images, by labels: all layers behind it are the network's head."""
     sampler = 'layer { name: "m" type: "OddSampler" bottom: "c" bottom: "label" top: "m" } '
-    head = 'layer { name: "h" type: "InnerProduct" bottom: "m" top: "h" inner_product_param { num_output: 2 } }'
+    head = f'layer {{ name: "h" bottom: "m" top: "h" {head} }}'
     with pytest.raises(UnsupportedLayersError, match=r"layer 'm' \(OddSampler\)"):
         network(tmp_path, DATA % "" + CONVOLUTION + sampler + head + SOFTMAX_LOSS % "h")
+
+
+def test_an_image_named_target_is_no_label(tmp_path: Path) -> None:
+    """A tracker compares the maps of `target` and of the image, in an unknown layer that no other reads."""
+    target = 'input: "target" input_shape { dim: 1 dim: 3 dim: 5 dim: 5 } '
+    second = CONVOLUTION.replace('"c"', '"t"').replace('"data"', '"target"')
+    end = 'layer { name: "x" type: "Correlation" bottom: "c" bottom: "t" top: "x" }'
+    with pytest.raises(UnsupportedLayersError, match=r"layer 'x' \(Correlation\)"):
+        network(tmp_path, target + DATA % "" + CONVOLUTION + second + end)
 
 
 def test_a_sequence_of_words_is_no_image(tmp_path: Path) -> None:

@@ -125,17 +125,21 @@ FILTERS = (
 )
 
 
-@pytest.mark.parametrize(("kernel", "expected"), [(3, {}), (1, {"data": (1, 3, 1, 1)})])
-def test_one_pixel_for_larger_filters_is_any_size(
-    kernel: int, expected: dict[str, tuple[int, ...]], tmp_path: Path
-) -> None:
-    """OpenPose's pose_deploy.prototxt: `input_dim: 1 # This value will be defined at runtime`, for height and width."""
+@pytest.mark.parametrize(("type", "kernel", "free"), [
+    ("Convolution", 3, True), ("Convolution", 1, False), ("Deconvolution", 4, False),
+])  # fmt: skip
+def test_one_pixel_for_larger_filters_is_any_size(type: str, kernel: int, free: bool, tmp_path: Path) -> None:
+    """OpenPose's pose_deploy.prototxt: `input_dim: 1 # This value will be defined at runtime`, for height and width.
+
+    DCGAN's generator deconvolves a vector of 1 x 1 with filters of 4 x 4.
+    """
     file = tmp_path / "net.prototxt"
     head = "input: 'data' input_dim: 1 input_dim: 3 input_dim: 1 input_dim: 1 "
-    file.write_text(head + FILTERS.replace("kernel_size: 1", f"kernel_size: {kernel} pad: 1"))
+    filters = FILTERS.replace("kernel_size: 1", f"kernel_size: {kernel} pad: 1").replace("Convolution", type)
+    file.write_text(head + filters)
     net = matnet.convert_caffe(file, placeholders=True)
-    assert net.input_shapes == expected
-    assert any("'data' is 1x1" in note for note in net.source.notes) is (kernel > 1)
+    assert net.input_shapes == ({} if free else {"data": (1, 3, 1, 1)})
+    assert any("'data' is 1x1" in note for note in net.source.notes) is free
     assert matnet.convert_caffe(file, placeholders=True, input_size=(1, 1)).input_shapes == {"data": (1, 3, 1, 1)}
 
 

@@ -111,8 +111,12 @@ def input_sizes(
 
 
 def _is_read_by_larger_filters(layers: Sequence[LayerDef], variable: str) -> bool:
-    """Whether filters larger than one pixel read an input, so that 1 x 1 stands for any size (OpenPose)."""
-    params = [layer.params.get("convolution_param") for layer in layers if variable in layer.inputs[:1]]
+    """Whether filters larger than one pixel read an input, so that 1 x 1 stands for any size (OpenPose).
+
+    A deconvolution enlarges its input, so one pixel is its real size (generators read a vector as 1 x 1).
+    """
+    readers = (layer for layer in layers if variable in layer.inputs[:1] and layer.type != "Deconvolution")
+    params = [layer.params.get("convolution_param") for layer in readers]
     return any(max(*p.get("kernel_size"), p.get("kernel_h"), p.get("kernel_w")) > 1 for p in params)
 
 

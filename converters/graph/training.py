@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from matnet.converters.files.message import build
 from matnet.converters.graph.assemble import LEFT_OUT
-from matnet.converters.graph.axes import FILTERING, reaches_filters
+from matnet.converters.graph.axes import FILTERING, OF_MAPS, reaches_filters
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.errors import NetworkError, nearest
 
@@ -138,7 +138,8 @@ def _behind_labels(
 ) -> set[int]:
     """Layers whose values depend on an unknown layer that reads a label, such as a margin added to the true class.
 
-    Only if losses alone read them in the end, and none of them has filters: a layer that samples boxes stays.
+    Only if losses alone read them in the end, and none of them has filters or is of maps: a layer that samples boxes or
+    mixes images stays.
     """
     found: set[int] = set()
     read = {name for layer in layers for name in layer.inputs}
@@ -151,7 +152,8 @@ def _behind_labels(
                 chain.append(layer)
                 made.update(layer.outputs)
         if read.issuperset(name for layer in chain for name in layer.outputs[:1]):
-            found.update(map(id, chain) if not any(layer.type in FILTERING for layer in chain) else ())
+            stays = any(layer.type in OF_MAPS.union(FILTERING) for layer in chain)
+            found.update(() if stays else map(id, chain))
     return found
 
 
@@ -160,10 +162,11 @@ def _is_loss(layer: LayerDef) -> bool:
 
 
 def _labels(net: NetDef) -> set[str]:
-    """Variables that hold labels: inputs named so, further tops of data layers that no filters read, and variables
-    computed only from these.
+    """Variables that hold labels: inputs named so and further tops of data layers, both if no filters read them (a
+    tracker's `target` is an image), and variables computed only from these.
     """
-    labels = {net.input_variables[blob] for blob in net.inputs if LABEL_LIKE.search(blob)}
+    named = {net.input_variables[blob] for blob in net.inputs if LABEL_LIKE.search(blob)}
+    labels = {variable for variable in named if not reaches_filters(net.layers, variable)}
     for source in net.data_layers:
         if source.type not in ("Input", "DummyData") and len(source.outputs) > 1:
             pairs = zip(source.tops[1:], source.outputs[1:], strict=True)
