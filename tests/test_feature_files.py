@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -258,6 +258,11 @@ def test_an_interrupted_run_of_an_edited_network_or_other_arrays_is_kept(
         images = images[::-1]
     with pytest.raises(DataError, match=r"unfinished run with another (model|list of images)"):
         changed.features(images, "ip1", out=tmp_path / "f.npz", batch_size=2)
+
+
+def test_an_image_opened_in_text_mode_is_named(net: Network, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="text mode"):
+        net.features(StringIO("P6"), "ip1", out=tmp_path / "f.npz")
 
 
 def _kill(*_: object) -> None:

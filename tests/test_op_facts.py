@@ -131,6 +131,22 @@ def test_height_and_width_are_exchanged_as_stated(case: OpCase) -> None:
 
 
 @by_case
+def test_an_output_pixel_depends_only_on_its_receptive_field(case: OpCase) -> None:
+    """A change of the last pixel of an input changes only outputs whose field holds it."""
+    op, (inputs, params) = case.op, case.arrays()
+    expected = forward(op, inputs, params)
+    for number, seen in enumerate(op.receptive_fields([x.shape for x in inputs])):
+        if seen is None or number in op.size_only_inputs:
+            continue
+        changed = [x.copy() for x in inputs]
+        changed[number][..., -1, -1] *= 3
+        for found, before in zip(forward(op, changed, params), expected, strict=True):
+            for axis, place in enumerate(np.nonzero((found != before).any(axis=(0, 1)))):
+                centre = seen.stride[axis] * place + seen.offset[axis]
+                assert (np.abs(centre - inputs[number].shape[2 + axis]) <= (seen.size[axis] - 1) / 2).all()
+
+
+@by_case
 def test_sizes_depend_on_values_only_where_stated(case: OpCase) -> None:
     """Random values of another seed and sign; where sizes do depend, fewer rows than the most come out."""
     inputs, params = case.arrays(seed=8)

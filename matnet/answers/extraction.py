@@ -177,7 +177,7 @@ def _content(source: Any) -> Any:
         if hasattr(source, "read"):
             start, content = source.tell(), source.read()
             source.seek(start)
-            return content
+            return content if isinstance(content, bytes) else b""
         if hasattr(source, "tobytes") and not getattr(source, "filename", None):
             return source.tobytes()
     return b""

@@ -158,6 +158,10 @@ class Scale(Op):
             sizes = ", ".join(text(shape) for shape in arguments[: self._needed])
             raise ShapeError(f"x, multiplier and bias cannot be broadcast: {sizes} (N x C x H x W)") from None
 
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        whole = tuple(map(max, zip(*(shape[2:] for shape in inputs), strict=True)))
+        return [ReceptiveField() if shape[2:] == whole else None for shape in inputs]
+
     @property
     def _needed(self) -> int:
         return 3 if self.hasBias else 2
