@@ -193,9 +193,10 @@ def _from_folder(folder: Path, options: Mapping[str, Any]) -> Network:
     beside = folder / weights.file if weights is not None else folder / card.caffemodel
     if card.prototxt is not None and beside.is_file():
         from matnet.converters import convert_caffe
+        from matnet.zoo.convert_named import own_options
         from matnet.zoo.random_weights import FROM_FILES
 
-        own = {name: value for name, value in card.convert.items() if name not in options}
+        own = own_options(card, options)
         for name in FROM_FILES:
             if own.get(name) is not None:
                 own[name] = folder / own[name]

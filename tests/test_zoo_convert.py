@@ -336,3 +336,6 @@ def test_what_a_person_gives_replaces_either_form_of_a_cards_option(tmp_path: Pa
     (tmp_path / "ten.txt").write_text("\n".join(names))
     net = convert_card(find_card("digits-lenet"), options={"labels": tmp_path / "ten.txt"})
     assert list(net.meta["classes"]["description"]) == names
+    for name in ("readme.md", "deploy.prototxt", "digits-lenet.caffemodel"):
+        shutil.copy(DIGITS / name, tmp_path / name)
+    assert list(matnet.load(tmp_path, labels=tmp_path / "ten.txt").meta["classes"]["description"]) == names

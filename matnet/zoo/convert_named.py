@@ -121,15 +121,20 @@ def convert_card(
     from matnet.converters import convert_caffe
 
     definition_file = Path(prototxt) if prototxt is not None else definition(card)
-    given = set(options or {})
-    given.update(*(pair for pair in ALTERNATIVES if given & pair))
-    own = {name: value for name, value in card.convert.items() if name not in given}
+    own = own_options(card, options or {})
     needed: dict[str, RemoteFile | Path] = {} if caffemodel is not None else {"caffemodel": _weights(card)}
     needed |= {name: _listed(card, own[name]) for name in FROM_FILES if own.get(name) is not None}
     remote = {name: file for name, file in needed.items() if isinstance(file, RemoteFile)}
     here = dict(zip(remote, (fetcher or Fetcher()).several(card, list(remote.values())), strict=True))
     own.update({name: here.get(name, file) for name, file in needed.items() if name != "caffemodel"})
     return convert_caffe(definition_file, here.get("caffemodel", caffemodel), **own, **(options or {}))
+
+
+def own_options(card: Card, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a card's conversion that a person's options leave as they are."""
+    given = set(options)
+    given.update(*(pair for pair in ALTERNATIVES if given & pair))
+    return {name: value for name, value in card.convert.items() if name not in given}
 
 
 def _weights(card: Card) -> RemoteFile:
