@@ -210,6 +210,15 @@ def test_defaults_are_safe() -> None:
     assert op.with_axes_swapped() is None
 
 
+def test_a_forward_pass_may_be_static() -> None:
+    class Negative(Op):
+        @staticmethod
+        def forward(xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:  # type: ignore[override]
+            return [-inputs[0]]
+
+    assert forward(Negative(), [np.ones(3)], [])[0].tolist() == [-1, -1, -1]
+
+
 def test_another_forward_pass_inherits_no_facts() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Mean(ReLU):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
 from functools import wraps
 from keyword import iskeyword
+from types import FunctionType
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
@@ -177,8 +178,9 @@ class Op:
         if "forward" in vars(cls) and any(forward is not Op.forward for forward in inherited):
             for name in FACTS - vars(cls).keys():
                 setattr(cls, name, vars(Op)[name])
-        if "forward" in vars(cls) and not hasattr(cls.forward, "__wrapped__"):  # not that of another class
-            setattr(cls, "forward", _without_warnings(cls.forward))  # noqa: B010 - a method, for mypy
+        forward = vars(cls).get("forward")
+        if isinstance(forward, FunctionType) and not hasattr(forward, "__wrapped__"):  # not that of another class
+            setattr(cls, "forward", _without_warnings(forward))  # noqa: B010 - a method, for mypy
 
     def __post_init__(self) -> None:
         for item in fields(self):
