@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matnet.zoo.cards import Card, RemoteFile
     from matnet.zoo.fetch import Fetcher
 
+log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 CAFFE_SUFFIXES = (".prototxt", ".caffemodel", ".h5")
 CARD = "readme.md"
@@ -173,13 +175,16 @@ def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
 def _from_folder(folder: Path, options: Mapping[str, Any]) -> Network:
     """The model in a folder with a readme.md: its .mat file, or its Caffe files converted as stated in the card."""
     from matnet.zoo.cards import read_cards
+    from matnet.zoo.front_matter import read_front_matter
 
     if not (folder / CARD).is_file():
         return _only_files(folder, options)
     try:
         cards = read_cards(folder)
-    except FileFormatError:
+    except FileFormatError as error:
         if any(folder.glob("*.prototxt")):  # the readme of a Caffe folder may not be a card
+            if "errors in the card" in str(error) and "convert" in read_front_matter(folder / CARD)[0]:
+                log.warning("the options of this card are not used: %s", error)
             return _only_files(folder, options)
         raise
     if len(cards) > 1:

@@ -92,6 +92,22 @@ def test_a_models_folder(files: tuple[str, ...], tmp_path: Path) -> None:
     assert net.source.format == ("simplenn" if "digits-lenet.mat" in files else "caffe")
 
 
+def test_a_card_with_an_error_does_not_lose_its_options_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Caffe's own readmes are no cards, so a folder with one loads; but this one states a mean."""
+    for name in ("readme.md", "deploy.prototxt", "digits-lenet.caffemodel"):
+        shutil.copy(DIGITS / name, tmp_path / name)
+    card = (tmp_path / "readme.md").read_text()
+    (tmp_path / "readme.md").write_text(card.replace("\ntask: ", "\ntaks: "))
+    matnet.load(tmp_path)
+    assert any("readme.md" in line and "'taks'" in line for line in caplog.messages)
+    caplog.clear()
+    (tmp_path / "readme.md").write_text("---\nname: LeNet\ncaffemodel: digits-lenet.caffemodel\n---\n")
+    matnet.load(tmp_path)
+    assert not [line for line in caplog.messages if "readme.md" in line]
+
+
 def test_a_folder_of_several_things_is_refused(tmp_path: Path) -> None:
     for name in ("a.mat", "b.mat"):
         shutil.copy(MAT, tmp_path / name)
