@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DataError, FileFormatError, listing
+from matnet.errors import DataError, FileFormatError, in_words, listing
 from matnet.files import IMAGE_ERRORS, existing_file
 from matnet.kinds import EMPTY, HDF5, MAT, kind_of
 
@@ -131,7 +131,7 @@ def checked_images(
     """
     missing = [str(path) for path in paths if not is_there(path)]
     if missing:
-        way_out = f"paths are relative to {base}; is that the right folder?"
+        way_out = f"paths are relative to {base}; give another folder with {in_words('root=', '--root')}"
         raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))
     first: dict[str, object] = {}
     clashes = []

@@ -47,8 +47,8 @@ def _mean(preprocessing: Preprocessing, color_format: str | None) -> Iterator[Fi
             "meta",
             f"the mean ({shown}, as R G B) is bluer than photographs: the mean, or the channels of the network, may "
             "be in the order B, G, R",
-            f"--mean {reverse} if only the mean is in the wrong order; otherwise convert with --color-format "
-            f"{color_format}, or --color bgr --mean {reverse}; test on labelled images"
+            f"--mean {reverse} if only the mean is in the wrong order; otherwise convert Caffe's files with "
+            f"--color-format {color_format}, or --color bgr --mean {reverse}; test on labelled images"
             if color_format
             else f"--mean {reverse}, perhaps with --color bgr; test on labelled images",
         )
