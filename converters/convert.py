@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,13 @@ def _read(prototxt: PathLike | None, caffemodel: PathLike | None, options: Conve
     return net_def
 
 
+def _image_blob(net_def: NetDef, builder: Builder) -> str | None:
+    """The image input; the layers know it by its name in the network, which the option `names` may change."""
+    return image_input(replace(net_def, input_variables=builder.graph.inputs), builder.graph.layers)
+
+
 def _image_variable(net_def: NetDef, builder: Builder) -> str | None:
-    blob = image_input(net_def, builder.graph.layers)
+    blob = _image_blob(net_def, builder)
     variable = builder.graph.inputs.get(blob or "")
     held = builder.values.get(variable or "")
     return held.variable if held is not None and held.variable in builder.net.inputs else None
@@ -136,7 +142,7 @@ def _describe(builder: Builder, net_def: NetDef, image: str | None, mean: np.nda
         net.meta["inputs"] = inputs_struct(net)
     shape = net.input_shapes.get(image or "")
     if shape is not None and shape[1] in (1, 3):
-        blob = image_input(net_def, builder.graph.layers)
+        blob = _image_blob(net_def, builder)
         source = next(layer.params for layer in net_def.data_layers if blob in layer.tops)
         net.meta["normalization"] = normalization_struct(net, source, shape, options, mean)
     elif options.mean is not None or options.mean_values is not None:

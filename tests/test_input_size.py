@@ -143,6 +143,17 @@ def test_one_pixel_for_larger_filters_is_any_size(type: str, kernel: int, free: 
     assert matnet.convert_caffe(file, placeholders=True, input_size=(1, 1)).input_shapes == {"data": (1, 3, 1, 1)}
 
 
+@pytest.mark.parametrize("names", ["caffe", "upstream"])
+def test_an_image_whose_name_is_changed_is_an_image(names: str, tmp_path: Path) -> None:
+    """MatConvNet's importer writes `_` for `-`: filters are reversed and preprocessing is stated all the same."""
+    file = tmp_path / "net.prototxt"
+    head = "input: 'my-data' input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 9 "
+    file.write_text(head + FILTERS.replace("data", "my-data"))
+    net = matnet.convert_caffe(file, placeholders=True, names=names)
+    assert list(net.meta["caffe"]["flipped"]) == net.inputs == ["my-data" if names == "caffe" else "my_data"]
+    np.testing.assert_array_equal(net.meta["normalization"]["imageSize"], [[8, 9, 3]])
+
+
 JOINED = "layer {{ name: 'l' type: '{}' bottom: 'c' bottom: 'other' top: 'y' }}"
 POOLED = "layer { name: 'l' type: 'Pooling' bottom: 'other' top: 'y' pooling_param { kernel_size: 2 } }"
 ALONE = "layer { name: 'l' type: 'TanH' bottom: 'other' top: 'y' }"
