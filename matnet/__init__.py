@@ -39,7 +39,7 @@ if not os.path.isdir(os.path.join(__path__[0], "converters")):
     __path__.append(os.path.dirname(__path__[0]))
 
 # Loaded at first use, so that `import matnet` costs next to nothing.
-__getattr__, __dir__, __all__ = _lazy(
+__getattr__, __dir__, _ = _lazy(
     __name__,
     {
         "": "ops",
@@ -50,5 +50,8 @@ __getattr__, __dir__, __all__ = _lazy(
         "params": "Param",
     },
 )
-__all__ += ["DataError", "DownloadError", "EngineError", "FileFormatError", "MatnetError", "NetworkError"]
-__all__ += ["OutOfMemoryError", "ShapeError", "UnsupportedLayersError"]
+# Written out for type checkers, which take other names of the package as private.
+__all__ = [
+    "DataError", "DownloadError", "EngineError", "FileFormatError", "Layer", "MatnetError", "Network", "NetworkError",
+    "OutOfMemoryError", "Param", "ShapeError", "UnsupportedLayersError", "convert_caffe", "load", "ops", "save",
+]  # fmt: skip

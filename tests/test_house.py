@@ -344,6 +344,19 @@ def test_a_folder_without_cards_is_an_error(without_links: Path, present: str) -
     assert "Traceback" not in done.stderr
 
 
+def test_type_checkers_know_the_public_names() -> None:
+    """They read a literal `__all__`, and take what it lacks as private (PEP 484, "Stub Files")."""
+    tree = ast.parse((ROOT / "matnet" / "__init__.py").read_text())
+    stated = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and "__all__" in ast.unparse(node.targets[0])
+    ]
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "matnet" in str(node.module)]
+    names = {alias.asname or alias.name for node in found for alias in node.names}
+    assert stated == [sorted(name for name in names if not name.startswith("_"))]
+
+
 def test_the_readme_begins_with_two_commands() -> None:
     block = re.search(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     assert block
