@@ -249,8 +249,13 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
         with _errors_named(target), _opened_directly(target) as file:
             yield file
         return
-    with atomic_path(target) as temporary, temporary.open("wb") as file:
+    with atomic_path(target) as temporary, open(temporary, "wb", opener=_untruncated) as file:
         yield file
+
+
+def _untruncated(path: str, flags: int) -> int:
+    """Open an empty file without truncating it: ext4 writes a truncated file to disk when it is closed."""
+    return os.open(path, flags & ~os.O_TRUNC)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 
 from matnet.errors import listing
 
-PIECE = 1 << 16  # values checked at a time; copies of unaligned ones fit into the cache
+PIECE = 1 << 16  # values checked at a time; a copy of unaligned ones fits into the cache
 log = logging.getLogger(__name__)
 
 
@@ -53,9 +53,13 @@ def _count(value: np.ndarray) -> int:
     once = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in value.strides)  # one of broadcast values
     flat = np.asarray(value)[once].ravel(order="K")  # no copy if contiguous in C or Fortran order
     count, repeats = 0, value.size // max(flat.size, 1)
+    aligned = None if flat.flags.aligned else np.empty(PIECE, flat.dtype)  # one copy at a time, in the same memory
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, flat.size, PIECE):
             piece = flat[start : start + PIECE]
+            if aligned is not None:
+                np.copyto(aligned[: piece.size], piece)
+                piece = aligned[: piece.size]
             if not isfinite(np.dot(piece, piece)):
                 count += int(piece.size - np.count_nonzero(np.isfinite(piece)))
     return count * repeats
