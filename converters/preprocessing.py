@@ -64,6 +64,9 @@ def normalization_struct(
         struct["resize"] = "pillow"
     if factor != 1:
         struct["scale"] = row([factor])
+    mode = transform.get("resize_param").get("resize_mode")
+    if mode != "WARP":
+        notes.append(f"resize_mode {mode} of the data layer is not applied: with it, images keep their aspect ratio")
     fate = "squashed" if squashed else "aspect ratio kept"
     notes.append(
         f"images: resized to {text(full) if len(full) > 1 else f'a shorter side of {full[0]}'} ({fate}), "

@@ -294,6 +294,8 @@ IMAGE_LAYERS = [
     ("Data", "transform_param { crop_size: 224 }", (224, 224), (256, 256)),
     ("Data", "", (224, 224), (224, 224)),
     ("AnnotatedData", "transform_param { resize_param { height: 200 width: 240 } }", (200, 240), (200, 240)),
+    ("AnnotatedData", "transform_param { resize_param { resize_mode: FIT_LARGE_SIZE_AND_PAD height: 90 width: 80 } }",
+     (90, 80), (90, 80)),
     ("ImageData", "transform_param { crop_size: 224 } image_data_param { new_height: 320 new_width: 300 }",
      (224, 224), (320, 300)),
     ("VideoData", "transform_param { crop_size: 112 } video_data_param { new_height: 128 new_width: 171 }",
@@ -311,6 +313,7 @@ def test_a_data_layer_resizes_whole_images_and_then_crops(
     found = net.meta["normalization"]
     assert tuple(np.ravel(found["imageSize"])[:2]) == size
     assert tuple(np.ravel(found["imageSize"])[:2] + np.ravel(found["border"])) == full
+    assert ("resize_mode FIT_LARGE_SIZE_AND_PAD" in " ".join(net.source.notes)) == ("PAD" in param)
 
 
 def test_preprocessing_is_that_of_the_images_data_layer(tmp_path: Path) -> None:

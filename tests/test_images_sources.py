@@ -79,8 +79,9 @@ def test_a_file_open_as_text_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "array",
-    [RGB.transpose(2, 0, 1), RGB[None], np.zeros((0, 5, 3)), RGB.astype(np.int64), RGB > 3, RGB * np.nan, RGB * 1j],
-    ids=["C x H x W", "N x H x W x C", "empty", "int64", "bool", "NaN", "complex"],
+    [RGB.transpose(2, 0, 1), RGB[None], np.zeros((0, 5, 3)), RGB.astype(np.int64), RGB > 3, RGB * np.nan, RGB * 1j,
+     RGB / 255, RGB / 127.5 - 1, RGB * 257.0],
+    ids=["C x H x W", "N x H x W x C", "empty", "int64", "bool", "NaN", "complex", "0..1", "-1..1", "16 bit"],
 )
 def test_arrays_that_are_no_image_are_refused_without_their_numbers(array: np.ndarray) -> None:
     with pytest.raises(ShapeError) as error:

@@ -160,7 +160,7 @@ def test_the_documents_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     root = DATA.parents[1]
     blocks = re.findall(r"^```python\n(.*?)^```$", (root / "docs" / "pytorch.md").read_text(), re.MULTILINE | re.DOTALL)
     blocks = [block for block in blocks if not re.match("import (openvino|onnx2torch)", block)]  # see test_documents
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     (tmp_path / "models").symlink_to(root / "models")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -30,6 +30,8 @@ LABELLED = LOSSES - {"EuclideanLoss", "ContrastiveLoss"} | {"Accuracy"}
 
 SAMPLERS = ("ProposalTarget", "ProposalTargetLayer")
 """Caffe types, and Python layer classes, that sample boxes for training; at test time all boxes are kept."""
+STAYING = OF_MAPS | frozenset(FILTERING)
+"""Types that are never a leftover behind a label."""
 LOSS_LIKE = re.compile(r"loss|accuracy|metric|eval|triplet|contrastive|err(or)?\d*$", re.IGNORECASE)
 """Patterns of forks' losses and metrics, for layers with unread outputs."""
 LABEL_LIKE = re.compile(r"label|(^|_)gt(_|$)|truth|target", re.IGNORECASE)
@@ -141,19 +143,24 @@ def _behind_labels(
     Only if losses alone read them in the end, and none of them has filters or is of maps: a layer that samples boxes or
     mixes images stays.
     """
-    found: set[int] = set()
     read = {name for layer in layers for name in layer.inputs}
-    for first in layers:
-        if convertible(first) or labels.isdisjoint(first.inputs):
-            continue
-        chain, made = [first], set(first.outputs)
-        for layer in layers:
-            if id(layer) not in gone and made.intersection(layer.inputs) and layer is not first:
-                chain.append(layer)
-                made.update(layer.outputs)
-        if read.issuperset(name for layer in chain for name in layer.outputs[:1]):
-            stays = any(layer.type in OF_MAPS.union(FILTERING) for layer in chain)
-            found.update(() if stays else map(id, chain))
+    readers: defaultdict[str, list[LayerDef]] = defaultdict(list)
+    for layer in layers:
+        if id(layer) not in gone:
+            for name in layer.inputs:
+                readers[name].append(layer)
+    ends: set[int] = set()  # layers from which all ways lead to losses
+    for layer in reversed(layers):
+        onwards = (id(reader) in ends for name in layer.outputs for reader in readers[name])
+        if layer.type not in STAYING and read.issuperset(layer.outputs[:1]) and all(onwards):
+            ends.add(id(layer))
+    found: set[int] = set()
+    made: set[str] = set()
+    for layer in layers:
+        first = id(layer) in ends and not convertible(layer) and not labels.isdisjoint(layer.inputs)
+        if id(layer) not in gone and (first or made.intersection(layer.inputs)):
+            found.add(id(layer))
+            made.update(layer.outputs)
     return found
 
 

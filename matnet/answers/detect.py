@@ -17,7 +17,7 @@ import numpy as np
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.classify import KINDS as CLASSIFYING
 from matnet.answers.classify import nameless
-from matnet.answers.pictures import Picture, checked, pictures_of
+from matnet.answers.pictures import Picture, pictures_of
 from matnet.answers.running import chosen
 from matnet.engines import compile_network
 from matnet.errors import DataError, FileFormatError, NetworkError, NoBoxError, ShapeError, in_words, program
@@ -189,11 +189,10 @@ def _best(picture: Picture, found: Found, names: Sequence[str], least: float, to
 
 def _read(detector: Detector, picture: Picture, preprocessing: Preprocessing) -> tuple[np.ndarray, float, Any]:
     """The network's input for an image, the factor by which it was resized, and its original height and width."""
-    source = checked(picture.source)
     if detector.lists:
-        image = preprocessing.load(source)[np.newaxis]
+        image = preprocessing.load(picture.source)[np.newaxis]
         return image, 1.0, picture_pixels(picture, preprocessing).shape[:2]
-    return preprocessing.within(source, LIMITS.shorter, LIMITS.longest)
+    return preprocessing.within(picture.source, LIMITS.shorter, LIMITS.longest)
 
 
 def _found(

@@ -13,9 +13,6 @@ from matnet.datasets.scan import images_below
 from matnet.errors import DataError
 from matnet.images.decode import name_of
 
-SLACK = 64
-"""How far the pixels of a resampled image may lie outside 0..255."""
-
 
 class Picture(NamedTuple):
     """One image, perhaps not read yet: its name and its source."""
@@ -68,16 +65,6 @@ def _plain(images: Any) -> Any:
         return np.asarray(images)
     except (TypeError, RuntimeError) as error:  # a tensor on a GPU, or one that needs its gradient
         raise DataError(f"the image is a {type(images).__name__} that cannot be read: {error}") from None
-
-
-def checked(source: Any) -> Any:
-    """The source of an image. Raises DataError for an array of floating-point values that are clearly not 0..255."""
-    if isinstance(source, np.ndarray) and source.dtype.kind == "f" and source.size:
-        low, high = float(source.min()), float(source.max())
-        unit = -1 <= low < high <= 1 and bool((source != np.rint(source)).any())
-        if unit or low < -SLACK or high > 255 + SLACK:
-            raise DataError(f"the image array has values {low:g} to {high:g}; expected 0 (black) to 255 (white)")
-    return source
 
 
 def _is_folder(images: Any) -> bool:

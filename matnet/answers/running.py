@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.answers.pictures import Picture, checked
+from matnet.answers.pictures import Picture
 from matnet.engines import EngineOptions, engine_options, for_batches
 from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.kept import kept_engines
@@ -94,7 +94,7 @@ def prepared(picture: Picture, preprocessing: Preprocessing, out: np.ndarray | N
     """The network's input for one picture. Raises DataError, with its name, if the picture is unusable."""
     try:
         if isinstance(picture.source, np.ndarray):
-            return preprocessing.apply(checked(picture.source), out)
+            return preprocessing.apply(picture.source, out)
         with opened(picture.source, preprocessing.max_pixels, preprocessing.exif) as image:
             seen.note(picture.name, image.info.get("orientation", 1))
             return preprocessing.put(image, out)

@@ -36,6 +36,9 @@ _TURN_BACK = {**_TURN, 6: 2, 8: 4}
 GRAY_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 """Luma weights of R, G, B in MATLAB's rgb2gray: first row of the inverse of its YIQ matrix (ITU-R 601)."""
 
+SLACK = 64
+"""How far the pixels of a resampled image may lie outside 0..255."""
+
 _GRAY_AT_ONCE = 1 << 18
 """Pixels converted to gray at a time, in double precision at 40 bytes each."""
 
@@ -147,15 +150,25 @@ def orientation(image: Image) -> int:
 
 
 def checked_pixels(image: np.ndarray) -> np.ndarray:
-    """An H x W, H x W x 1 or H x W x 3 array, uint8 or float; ShapeError for any other."""
+    """An H x W, H x W x 1 or H x W x 3 array, uint8 or float, 0..255; ShapeError for any other."""
     if image.ndim not in (2, 3) or image.size == 0 or image.shape[2:] not in ((), (1,), (3,)):
         hint = "; for channels first, use transpose(1, 2, 0)" if image.shape[:1] in ((1,), (3,)) else ""
         raise ShapeError(f"the image array is {image.shape}; expected H x W, H x W x 1 or H x W x 3{hint}")
     if image.dtype.kind not in "f" and image.dtype != np.uint8:
         raise ShapeError(f"the image array is {image.dtype}; expected uint8 or floating-point values 0..255")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise ShapeError("the image array contains NaN or infinite values")
+    if image.dtype.kind == "f":
+        _check_range(image)
     return image if image.dtype in (np.uint8, np.float32, np.float64) else image.astype(np.float32)
+
+
+def _check_range(image: np.ndarray) -> None:
+    """Raise ShapeError for floating-point values that are not finite, or clearly not 0..255."""
+    if not np.isfinite(image).all():
+        raise ShapeError("the image array contains NaN or infinite values")
+    low, high = float(image.min()), float(image.max())
+    unit = -1 <= low < high <= 1 and bool((image != np.rint(image)).any())
+    if unit or low < -SLACK or high > 255 + SLACK:
+        raise ShapeError(f"the image array has values {low:g} to {high:g}; expected 0 (black) to 255 (white)")
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
