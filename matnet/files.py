@@ -95,9 +95,9 @@ def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable
 
 def _refuse_data(target: Path, sources: Iterable[Path]) -> None:
     """Raise FileFormatError for JSON in an input folder, such as annotations, that matnet did not write."""
-    folder = next(
-        (source for source in sources if source.is_dir() and source.resolve() in target.resolve().parents), None
-    )
+    folders = Path(os.path.realpath(target)).parents
+    inputs = (source for source in sources if os.path.isdir(source))
+    folder = next((source for source in inputs if Path(os.path.realpath(source)) in folders), None)
     if folder is None or not target.is_file():
         return
     with target.open("rb") as file:
@@ -132,14 +132,14 @@ def _check_kind(target: Path, kind: str) -> None:
         raise FileFormatError(
             f"{target}: the suffix is that of {promised}, but the output is {kind}; give another name{option}"
         )
-    _check_target(target)
     refuse_other_kind(target, kind)
 
 
 def refuse_other_kind(path: PathLike, kind: str) -> None:
-    """Raise FileFormatError if a regular file exists at the path with another kind than `kind`."""
+    """Raise FileFormatError if the path cannot be written, or a file of another kind than `kind` exists there."""
     target = Path(path)
-    if target.is_file():
+    _check_target(target)
+    if target.is_file() and not is_special(target):
         try:
             found = kind_of(target)
         except OSError as error:

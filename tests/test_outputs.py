@@ -223,6 +223,8 @@ def test_python_replaces_no_file_of_another_kind(files: Path) -> None:
             net.save(name)
     with pytest.raises(FileFormatError, match=r"soft\.mat"):
         net.to_onnx("soft.mat")
+    with pytest.raises(FileFormatError, match="name too long"):
+        net.save(f"{'a' * 300}.mat")
     assert contents(files) == before
 
 
